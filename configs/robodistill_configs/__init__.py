@@ -1,0 +1,1 @@
+"""The Hydra tree: values only."""

@@ -1,0 +1,1 @@
+"""The contract between training and robot, and the torch-free runtime."""

@@ -1,0 +1,1 @@
+"""Engines, robots, tasks and terms: the simulated side."""

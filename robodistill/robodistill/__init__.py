@@ -1,0 +1,1 @@
+"""Training, distillation, evaluation, export, report, command line."""

@@ -1,0 +1,33 @@
+"""The value function, which may read what the actor may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robodistill_policies.mlp import mlp
+from robodistill_policies.normalizer import Normalizer
+
+
+class Critic(nn.Module):
+    """An MLP on all groups of ``group_dims`` together, in that order, with its own normaliser."""
+
+    def __init__(self, group_dims: Mapping[str, int], hidden: Sequence[int], activation: str = "elu") -> None:
+        """Make the network for groups of these widths."""
+        super().__init__()
+        self.groups = tuple(group_dims)
+        self.normalizer = Normalizer(sum(group_dims.values()))
+        self.net = mlp(sum(group_dims.values()), hidden, 1, activation)
+
+    def value(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return values (...,) of observations with groups (..., dim): (N, dim) and (T, N, dim) alike."""
+        return self.net(self.normalizer(self._joined(obs))).squeeze(-1)
+
+    def update_normalizer(self, obs: Mapping[str, Tensor]) -> None:
+        """Take the observations (groups (..., dim)) into the normaliser."""
+        self.normalizer.update(self._joined(obs))
+
+    def _joined(self, obs: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([obs[group] for group in self.groups], dim=-1)

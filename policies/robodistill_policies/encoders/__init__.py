@@ -1,0 +1,1 @@
+"""Encoders: observation groups in, latent out; one kind a file, named in configurations by its path."""

@@ -1,0 +1,46 @@
+"""Fully connected networks with orthogonal weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from robodistill_deploy.errors import SpecError, unknown
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+"""Name in a configuration -> layer."""
+
+HIDDEN_GAIN = math.sqrt(2.0)
+
+
+def activation(name: str) -> nn.Module:
+    """Return the activation layer called ``name``."""
+    if name not in ACTIVATIONS:
+        raise SpecError(unknown("activation", name, ACTIVATIONS))
+    return ACTIVATIONS[name]()
+
+
+def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    """Return a linear layer with orthogonal weights times ``gain`` and zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, act: str, out_gain: float = 1.0) -> nn.Sequential:
+    """Return hidden layers with activation ``act`` and a last linear layer with ``out_gain``."""
+    layers: list[nn.Module] = []
+    width = inputs
+    for size in hidden:
+        layers += [linear(width, size, HIDDEN_GAIN), activation(act)]
+        width = size
+    layers.append(linear(width, outputs, out_gain))
+    return nn.Sequential(*layers)

@@ -1,0 +1,264 @@
+"""A task as data: frozen dataclasses that the YAML under ``configs/task`` and ``configs/robot`` fills.
+
+Lists of one number stand for that number at every element (``kp: [20.0]`` for twelve joints).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from robodistill_deploy.errors import SpecError
+from robodistill_deploy.spec import ActionKind, Source
+
+
+def spread(values: tuple[float, ...], count: int, what: str) -> tuple[float, ...]:
+    """Return ``count`` values: the given ones, or the single given one repeated."""
+    if len(values) == 1:
+        return values * count
+    if len(values) != count:
+        raise SpecError(f"{what}: expected 1 or {count} values, got {len(values)}")
+    return tuple(values)
+
+
+@dataclass(frozen=True)
+class ActionConfig:
+    """One action part of a robot; target = default + scale * raw action, clipped to lower..upper."""
+
+    name: str
+    kind: ActionKind
+    names: tuple[str, ...]
+    """Joints that it drives, in the order of the raw action."""
+    default: tuple[float, ...]
+    scale: tuple[float, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    unit: str
+    effort_limit: tuple[float, ...]
+    """[N m]"""
+    velocity_limit: tuple[float, ...]
+    """[rad/s]"""
+    kp: tuple[float, ...] = (0.0,)
+    """[N m/rad], joint_position only"""
+    kd: tuple[float, ...] = (0.0,)
+    """[N m s/rad], joint_position only"""
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """Something to measure in the model: one MuJoCo sensor per object, concatenated in order."""
+
+    name: str
+    type: str
+    """MuJoCo sensor type in lower case: ``gyro``, ``framequat``, ``jointpos``, ``touch``, ..."""
+    object: str
+    """Kind of object: ``site``, ``joint``, ``xbody``, ``body``, ``geom``, ``actuator``."""
+    objects: tuple[str, ...]
+    elements: tuple[str, ...]
+    """One name per number."""
+    unit: str
+    frame: str
+    reference: str = ""
+    """Geom that a ``contact`` sensor looks for contacts with."""
+
+
+@dataclass(frozen=True)
+class RobotConfig:
+    """A robot: its model, what its driver takes and what its sensors give."""
+
+    name: str
+    mjcf: str
+    """Path below the package ``robodistill_envs``."""
+    floor: bool
+    """Whether the scene needs a floor."""
+    actions: tuple[ActionConfig, ...]
+    sensors: tuple[SensorConfig, ...]
+    """What the real robot measures."""
+    truth: tuple[SensorConfig, ...]
+    """What only a simulator measures: undelayed, noise-free."""
+    mirror: dict[str, str] = field(default_factory=dict)
+    """Joint on the left -> its twin on the right, both ways; names that are missing map to themselves."""
+    mirror_sign: dict[str, float] = field(default_factory=dict)
+    """Joint -> sign under left-right reflection, 1 if missing."""
+    sdk_motor_order: tuple[str, ...] = ()
+    """Motors in the order of the vendor's messages."""
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """Numbers of the simulation itself."""
+
+    timestep: float
+    """[s]"""
+    solver: Literal["CG", "Newton", "PGS"] = "CG"
+    iterations: int = 2
+    ls_iterations: int = 6
+    integrator: Literal["implicitfast", "Euler", "implicit"] = "implicitfast"
+
+
+@dataclass(frozen=True)
+class SignalConfig:
+    """How the simulated robot's sensor differs from the truth."""
+
+    noise: float = 0.0
+    """Standard deviation, in the signal's unit (quaternions: rad per axis)."""
+    quantum: float = 0.0
+    """Resolution, in the signal's unit; 0 is none."""
+    bias: str = ""
+    """Name of the per-world parameter added to the signal (quaternions: a small rotation)."""
+
+
+@dataclass(frozen=True)
+class TermConfig:
+    """One term of an observation group."""
+
+    name: str
+    type: str
+    source: Source
+    inputs: tuple[str, ...] = ()
+    elements: int = 1
+    """How many numbers it has."""
+    unit: str = "1"
+    frame: str = ""
+    scale: tuple[float, ...] = (1.0,)
+    clip: float = 100.0
+    params: dict[str, Any] = field(default_factory=dict)
+    mirror: str | tuple[float, ...] | None = None
+    """``joints``, ``joints_unsigned`` (magnitudes), ``feet`` or a list of signs."""
+
+
+@dataclass(frozen=True)
+class InternalConfig:
+    """State that the interface carries from tick to tick."""
+
+    name: str
+    type: str
+    dim: int
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FunctionConfig:
+    """A named function with parameters: a termination, an effect."""
+
+    name: str
+    type: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """One reward term: weight [1/s] * value is integrated over the control step."""
+
+    name: str
+    type: str
+    weight: float
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParameterConfig:
+    """A physical quantity drawn anew for each world and episode, uniformly in low..high."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    unit: str
+    nominal: tuple[float, ...]
+    """The value with randomisation switched off."""
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that are empty or of different lengths."""
+        if not len(self.low) == len(self.high) == len(self.nominal):
+            raise SpecError("parameter: low, high and nominal must have equally many values")
+        if any(lo > hi for lo, hi in zip(self.low, self.high, strict=True)):
+            raise SpecError(f"parameter: low {self.low} above high {self.high}")
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """What the operator asks for: drawn per world, held, drawn again."""
+
+    signal: str
+    elements: tuple[str, ...]
+    unit: str
+    frame: str
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    hold_s: float
+    """[s] between two draws"""
+    zero_probability: float
+    """Share of draws that ask to stand still."""
+
+
+@dataclass(frozen=True)
+class PushConfig:
+    """Velocity kicks to the base in a random horizontal direction."""
+
+    max_speed: float
+    """[m/s]"""
+    interval_s: tuple[float, float]
+    """[s] between two pushes, uniform"""
+
+
+@dataclass(frozen=True)
+class ResetConfig:
+    """Where an episode starts: keyed by joint, uniform around the default."""
+
+    height: float = 0.0
+    """[m] of a free base, 0 for none"""
+    yaw: bool = False
+    """Random heading of a free base."""
+    tilt: float = 0.0
+    """[rad] random roll and pitch of a free base"""
+    base_velocity: float = 0.0
+    """[m/s] and [rad/s] of a free base, per axis"""
+    joint_position: float = 0.0
+    """[rad] around the default"""
+    joint_velocity: float = 0.0
+    """[rad/s] around zero"""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Everything that defines a task on a robot."""
+
+    name: str
+    robot: RobotConfig
+    physics: PhysicsConfig
+    control_dt: float
+    """[s]"""
+    episode_s: float
+    """[s]"""
+    groups: dict[str, tuple[TermConfig, ...]]
+    signals: dict[str, SignalConfig]
+    internals: tuple[InternalConfig, ...]
+    rewards: tuple[RewardConfig, ...]
+    terminations: tuple[FunctionConfig, ...]
+    parameters: dict[str, ParameterConfig]
+    effects: tuple[FunctionConfig, ...]
+    """Functions that write drawn parameters into the physics of a world."""
+    reset: ResetConfig
+    delayed: bool
+    """Whether actions and signals carry the per-world delays ``action_delay`` and ``signal_delay``."""
+    teacher_floor: float
+    """Mean return that a teacher must reach for results on this task to count."""
+    command: CommandConfig | None = None
+    push: PushConfig | None = None
+    metrics: tuple[FunctionConfig, ...] = ()
+    """Quantities that evaluation reports beside the return."""
+
+    def __post_init__(self) -> None:
+        """Refuse a control step that is no whole number of physics steps."""
+        ratio = self.control_dt / self.physics.timestep
+        if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
+            raise SpecError(f"task {self.name!r}: control_dt {self.control_dt} is no multiple of {self.physics.timestep}")
+
+    @property
+    def decimation(self) -> int:
+        """Return the physics steps in a control step."""
+        return round(self.control_dt / self.physics.timestep)
+
+    @property
+    def max_steps(self) -> int:
+        """Return the control steps in an episode."""
+        return round(self.episode_s / self.control_dt)

@@ -1,0 +1,1 @@
+"""Physics backends for N worlds behind one contract."""

@@ -1,0 +1,135 @@
+"""The CPU engine: mjbatch, a C++ thread pool over MuJoCo, bit-reproducible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from mjbatch import Batch
+from torch import Tensor
+
+from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.engines.base import Engine
+
+_DIVERGED = (
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+)
+
+
+class MjbatchEngine(Engine):
+    """N worlds on ``threads`` CPU threads (0 = all)."""
+
+    def __init__(self, model: mujoco.MjModel, num_envs: int, threads: int = 0) -> None:
+        self.model = model
+        self.num_envs = num_envs
+        self.device = torch.device("cpu")
+        # forward=False: derived fields stay one physics step behind, which the contract declares
+        self._batch = Batch(model, num_envs, threads)
+        # A field binds in one dtype. State must be float64: float32 state would be a copy that loses writes.
+        self._rows: np.ndarray[Any, Any] = self._batch.bind("state")
+        self._states = {name: torch.from_numpy(self._batch.bind(name)) for name in ("qpos", "qvel", "ctrl")}
+        self._sensordata = torch.from_numpy(self._batch.bind("sensordata", np.float32))
+        self._warning: np.ndarray[Any, Any] = self._batch.bind("warning")
+        self._fields: dict[str, np.ndarray[Any, Any]] = {}
+        self._history = self._batch.bind("history") if model.nhistory else None
+        self._twins = {i: _twin(model, i) for i in range(model.nsensor) if model.sensor_history[i, 0]}
+
+    def state(self, name: str) -> Tensor:
+        """Return the live float64 view (N, ...) of ``qpos``, ``qvel`` or ``ctrl``."""
+        return self._states[name]
+
+    @property
+    def sensordata(self) -> Tensor:
+        """Return the live float32 (N, nsensordata)."""
+        return self._sensordata
+
+    def field(self, name: str) -> Tensor:
+        """Return the live per-world values of a model field."""
+        if name not in self._fields:
+            self._fields[name] = self._batch.expand(name)
+        return torch.from_numpy(self._fields[name])
+
+    def step(self, nstep: int) -> None:
+        """Advance every world by ``nstep`` physics steps."""
+        self._batch.step(nstep=nstep)
+
+    def update_constants(self, ids: Tensor) -> None:
+        """Run ``mj_setConst`` for worlds ``ids``."""
+        self._batch.set_const(_ids(ids))
+
+    def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor, ctrl: Tensor) -> None:
+        """Reset worlds ``ids`` to (n, nq), (n, nv), (n, nu); delay buffers hold that very state."""
+        if ids.numel() == 0:
+            return
+        rows = _ids(ids)
+        self._batch.reset(rows)
+        self._states["qpos"][ids] = qpos
+        self._states["qvel"][ids] = qvel
+        self._states["ctrl"][ids] = ctrl
+        self._batch.forward(rows)
+        if self._history is not None:
+            self._fill_delay_buffers(rows, ctrl.numpy())
+            self._batch.forward(rows)
+
+    def _fill_delay_buffers(self, rows: np.ndarray[Any, Any], ctrl: np.ndarray[Any, Any]) -> None:
+        """Write the present value into every slot; a buffer is [user, cursor, times(n), values(n, dim)]."""
+        model, history = self.model, self._history
+        assert history is not None
+        for i in range(model.nu):
+            samples, start = int(model.actuator_history[i, 0]), int(model.actuator_historyadr[i])
+            if samples:
+                history[rows, start + 2 + samples : start + 2 + 2 * samples] = ctrl[:, i : i + 1]
+        data = self._sensordata.numpy()
+        for i, twin in self._twins.items():
+            # the undelayed twin has just been computed; the delayed sensor still reads its old buffer
+            samples, start = int(model.sensor_history[i, 0]), int(model.sensor_historyadr[i])
+            adr, dim, begin = int(model.sensor_adr[twin]), int(model.sensor_dim[i]), start + 2 + samples
+            history[rows, begin : begin + samples * dim] = np.tile(data[rows, adr : adr + dim], samples)
+
+    def unstable(self) -> Tensor:
+        """Return (N,) bool: worlds that MuJoCo found diverged since their last reset."""
+        # (N, kinds, [last info, number]); a reset clears the counters
+        return torch.from_numpy((self._warning[:, _DIVERGED, 1] > 0).any(axis=1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return integration rows, expanded fields, warning counters and derived buffers."""
+        return {
+            "rows": torch.from_numpy(self._rows.copy()),
+            "fields": {name: torch.from_numpy(value.copy()) for name, value in self._fields.items()},
+            "warnings": torch.from_numpy(self._warning.copy()),
+            "sensordata": self._sensordata.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore ``state_dict``; derived constants are recomputed from the restored fields."""
+        rows = state["rows"].numpy()
+        if rows.shape != self._rows.shape:
+            raise RobodistillError(f"engine state has shape {rows.shape}, this task has {self._rows.shape}")
+        for name, value in state["fields"].items():
+            self.field(name).copy_(value)
+        self._batch.set_const()
+        for name, value in state["fields"].items():
+            self.field(name).copy_(value)
+        self._rows[:] = rows
+        self._warning[:] = state["warnings"].numpy()
+        self._sensordata.copy_(state["sensordata"])
+
+
+def _ids(ids: Tensor) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(ids.numpy())
+
+
+def _twin(model: mujoco.MjModel, sensor: int) -> int:
+    """Return the undelayed sensor that measures what delayed ``sensor`` does."""
+    for other in range(model.nsensor):
+        same = all(
+            getattr(model, field)[other] == getattr(model, field)[sensor]
+            for field in ("sensor_type", "sensor_objtype", "sensor_objid")
+        )
+        if same and model.sensor_history[other, 0] == 0:
+            return other
+    raise RobodistillError(f"sensor {model.sensor(sensor).name!r} has a delay but no undelayed twin")

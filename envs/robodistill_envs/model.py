@@ -1,0 +1,111 @@
+"""Compile a task's MuJoCo model: the robot's MJCF plus floor, actuators, sensors and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mujoco
+
+import robodistill_envs
+from robodistill_deploy.errors import SpecError, unknown
+from robodistill_envs.config import ActionConfig, SensorConfig, TaskConfig, spread
+
+FLOOR = "floor"
+MAX_DELAY_S = 0.03
+"""Longest delay [s] that the buffers hold. They are part of every world's state, so length costs speed."""
+MEASURED, TRUE = "measured.", "true."
+"""Prefixes of sensor names: what the robot gets (delayed), what the simulator knows."""
+
+_DIM = {"framequat": 4, "gyro": 3, "accelerometer": 3, "velocimeter": 3, "framepos": 3, "framelinvel": 3,
+        "frameangvel": 3, "jointpos": 1, "jointvel": 1, "touch": 1, "actuatorfrc": 1, "contact": 1, "subtreecom": 3}  # fmt: skip
+
+
+def mjcf_path(relative: str) -> Path:
+    """Return the path of a model file below this package."""
+    path = Path(robodistill_envs.__file__).parent / relative
+    if not path.is_file():
+        raise SpecError(f"no model file {path}")
+    return path
+
+
+def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
+    """Return the compiled model of ``task`` with nominal parameters; ``visual`` keeps what cannot collide."""
+    spec = mujoco.MjSpec.from_file(str(mjcf_path(task.robot.mjcf)))
+    # what only pleases the eye costs a fifth of a physics step; rendering compiles a model of its own
+    spec.compiler.discardvisual = not visual
+    _set_options(spec, task)
+    if task.robot.floor:
+        # priority 2: the floor's friction alone decides, whatever the robot's geoms say
+        spec.worldbody.add_geom(
+            name=FLOOR, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=1, conaffinity=0, condim=3,
+            priority=2, friction=[0.8, 0.02, 0.01], rgba=[0.5, 0.55, 0.6, 1.0],
+        )  # fmt: skip
+    for action in task.robot.actions:
+        _add_actuators(spec, action, task)
+    for sensor in task.robot.sensors:
+        _add_sensors(spec, sensor, MEASURED, _samples(task) if task.delayed else 0)
+        _add_sensors(spec, sensor, TRUE, 0)
+    for sensor in task.robot.truth:
+        _add_sensors(spec, sensor, TRUE, 0)
+    return spec.compile()
+
+
+def _samples(task: TaskConfig) -> int:
+    return round(MAX_DELAY_S / task.physics.timestep) + 2
+
+
+def _set_options(spec: mujoco.MjSpec, task: TaskConfig) -> None:
+    option, physics = spec.option, task.physics
+    option.timestep = physics.timestep
+    option.solver = getattr(mujoco.mjtSolver, f"mjSOL_{physics.solver.upper()}")
+    option.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{physics.integrator.upper()}")
+    option.iterations = physics.iterations
+    option.ls_iterations = physics.ls_iterations
+    option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+
+
+def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) -> None:
+    count = len(action.names)
+    kp, kd = spread(action.kp, count, "kp"), spread(action.kd, count, "kd")
+    effort = spread(action.effort_limit, count, "effort_limit")
+    joints = [joint.name for joint in spec.joints]
+    for i, joint in enumerate(action.names):
+        if joint not in joints:
+            raise SpecError(f"action {action.name!r}: {unknown('joint', joint, joints)}")
+        actuator = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        if action.kind == "joint_position":
+            actuator.set_to_position(kp=kp[i], kv=kd[i])
+        elif action.kind == "joint_effort":
+            actuator.set_to_motor()
+        else:
+            raise SpecError(f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}")
+        actuator.forcerange = [-effort[i], effort[i]]
+        if task.delayed:
+            actuator.nsample = _samples(task)
+            actuator.delay = task.physics.timestep
+
+
+def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples: int) -> None:
+    if sensor.type not in _DIM:
+        raise SpecError(f"sensor {sensor.name!r}: {unknown('type', sensor.type, _DIM)}")
+    if _DIM[sensor.type] * len(sensor.objects) != len(sensor.elements):
+        raise SpecError(f"sensor {sensor.name!r}: {len(sensor.elements)} elements for {len(sensor.objects)} objects")
+    for target in sensor.objects:
+        made = spec.add_sensor(
+            name=f"{prefix}{sensor.name}.{target}",
+            type=getattr(mujoco.mjtSensor, f"mjSENS_{sensor.type.upper()}"),
+            objtype=getattr(mujoco.mjtObj, f"mjOBJ_{sensor.object.upper()}"),
+            objname=target,
+        )
+        if sensor.type == "contact":
+            # data "found" (bit 0): how many contacts match; no reduction, one slot
+            made.reftype, made.refname, made.intprm[:3] = mujoco.mjtObj.mjOBJ_GEOM, sensor.reference, [1, 0, 1]
+        if samples:
+            made.nsample, made.delay = samples, spec.option.timestep
+
+
+def sensor_slice(model: mujoco.MjModel, sensor: SensorConfig, prefix: str) -> slice:
+    """Return where ``sensor`` lies in ``sensordata``; its objects were added one after the other."""
+    ids = [model.sensor(f"{prefix}{sensor.name}.{target}").id for target in sensor.objects]
+    start = int(model.sensor_adr[ids[0]])
+    return slice(start, start + len(sensor.elements))

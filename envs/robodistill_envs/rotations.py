@@ -1,0 +1,71 @@
+"""Quaternion algebra on (..., 4) tensors in w, x, y, z order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate(quat: Tensor, vector: Tensor) -> Tensor:
+    """Rotate ``vector`` (..., 3) from the body frame of ``quat`` (..., 4) to its parent frame."""
+    w, xyz = quat[..., :1], quat[..., 1:]
+    t = 2.0 * torch.linalg.cross(xyz, vector, dim=-1)
+    return vector + w * t + torch.linalg.cross(xyz, t, dim=-1)
+
+
+def rotate_inverse(quat: Tensor, vector: Tensor) -> Tensor:
+    """Rotate ``vector`` (..., 3) from the parent frame into the body frame of ``quat`` (..., 4)."""
+    w, xyz = quat[..., :1], quat[..., 1:]
+    t = 2.0 * torch.linalg.cross(vector, xyz, dim=-1)
+    return vector + w * t + torch.linalg.cross(t, xyz, dim=-1)
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Return the Hamilton product ``a b``: first rotate by ``b``, then by ``a``."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        (
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ),
+        dim=-1,
+    )
+
+
+def from_rotation_vector(vector: Tensor) -> Tensor:
+    """Return the unit quaternion of a rotation by ``|vector|`` [rad] about ``vector`` (..., 3)."""
+    angle = vector.norm(dim=-1, keepdim=True)
+    # sinc keeps the value and the gradient finite at zero angle.
+    return torch.cat((torch.cos(0.5 * angle), 0.5 * torch.sinc(angle / (2.0 * torch.pi)) * vector), dim=-1)
+
+
+def projected_gravity(quat: Tensor) -> Tensor:
+    """Return the unit gravity direction (..., 3) in the body frame of a world-from-body ``quat``."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.stack((2.0 * (w * y - x * z), -2.0 * (w * x + y * z), 2.0 * (x * x + y * y) - 1.0), dim=-1)
+
+
+def yaw(quat: Tensor) -> Tensor:
+    """Return the heading [rad] (...,) of a world-from-body ``quat``."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+def from_roll_pitch_yaw(roll: Tensor, pitch: Tensor, heading: Tensor) -> Tensor:
+    """Return the quaternion of intrinsic z-y-x angles [rad], each (...,)."""
+    zero = torch.zeros_like(roll)
+    about_z = from_rotation_vector(torch.stack((zero, zero, heading), -1))
+    about_y = from_rotation_vector(torch.stack((zero, pitch, zero), -1))
+    about_x = from_rotation_vector(torch.stack((roll, zero, zero), -1))
+    return multiply(about_z, multiply(about_y, about_x))
+
+
+def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:
+    """Rotate a world vector (..., 3) into the frame that shares only the heading of ``quat``."""
+    heading = yaw(quat)
+    c, s = torch.cos(heading), torch.sin(heading)
+    x, y, z = vector_w.unbind(-1)
+    return torch.stack((c * x + s * y, -s * x + c * y, z), dim=-1)

@@ -1,0 +1,77 @@
+"""Effects: write a world's drawn parameters into its physics.
+
+``function(engine, world, ids, **params) -> None`` for worlds ``ids`` (sorted int64) that begin an episode.
+Each starts from the template's value, so that an effect never builds on an earlier episode's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robodistill_envs.config import spread
+from robodistill_envs.engines.base import Engine
+from robodistill_envs.world import World
+
+
+def _template(engine: Engine, name: str) -> Tensor:
+    return torch.as_tensor(getattr(engine.model, name), dtype=torch.float64)
+
+
+def geom_friction(engine: Engine, world: World, ids: Tensor, *, geom: str, parameter: str) -> None:
+    """Set the sliding friction of ``geom``, which must have the higher priority to count."""
+    index = engine.model.geom(geom).id
+    engine.field("geom_friction")[ids, index, 0] = world.parameter(parameter)[ids, 0].double()
+
+
+def payload(engine: Engine, world: World, ids: Tensor, *, body: str, mass: str, offset: str) -> None:
+    """Add ``mass`` [kg] to ``body``, scale its inertia alike, and shift its centre of mass by ``offset`` [m]."""
+    index = engine.model.body(body).id
+    nominal = _template(engine, "body_mass")[index]
+    total = nominal + world.parameter(mass)[ids, 0].double()
+    engine.field("body_mass")[ids, index] = total
+    engine.field("body_inertia")[ids, index] = _template(engine, "body_inertia")[index] * (total / nominal).unsqueeze(1)
+    engine.field("body_ipos")[ids, index] = _template(engine, "body_ipos")[index] + world.parameter(offset)[ids].double()
+
+
+def scaled(engine: Engine, world: World, ids: Tensor, *, field: str, parameter: str) -> None:
+    """Multiply a whole model field of a world, such as ``body_mass``, by a scalar parameter."""
+    value = _template(engine, field)
+    factor = world.parameter(parameter)[ids, 0].double()
+    engine.field(field)[ids] = value * factor.view(-1, *([1] * value.dim()))
+
+
+def position_servos(
+    engine: Engine, world: World, ids: Tensor, *, strength: str, kp_scale: str, kd_scale: str, offset: str
+) -> None:
+    """Set the joints' PD law: torque = strength * (kp (target - q - offset) - kd dq), strength per motor.
+
+    ``offset`` [rad] is the encoder's error: the servo closes its loop on the position that it measures.
+    """
+    action = world.task.robot.actions[0]
+    count = len(action.names)
+    power = world.parameter(strength)[ids].double()
+    kp = torch.tensor(spread(action.kp, count, "kp"), dtype=torch.float64) * world.parameter(kp_scale)[ids].double() * power
+    kd = torch.tensor(spread(action.kd, count, "kd"), dtype=torch.float64) * world.parameter(kd_scale)[ids].double() * power
+    limit = torch.tensor(spread(action.effort_limit, count, "effort_limit"), dtype=torch.float64) * power
+    engine.field("actuator_gainprm")[ids, :, 0] = kp
+    bias = engine.field("actuator_biasprm")
+    bias[ids, :, 0] = -kp * world.parameter(offset)[ids].double()
+    bias[ids, :, 1] = -kp
+    bias[ids, :, 2] = -kd
+    engine.field("actuator_forcerange")[ids] = torch.stack((-limit, limit), dim=-1)
+
+
+def motor_strength(engine: Engine, world: World, ids: Tensor, *, parameter: str) -> None:
+    """Scale the gain and the limit of every motor."""
+    power = world.parameter(parameter)[ids].double()
+    engine.field("actuator_gainprm")[ids, :, 0] = _template(engine, "actuator_gainprm")[:, 0] * power
+    limits = _template(engine, "actuator_forcerange").unsqueeze(0) * power.unsqueeze(-1)
+    engine.field("actuator_forcerange")[ids] = limits
+
+
+def delays(engine: Engine, world: World, ids: Tensor, *, action: str, signal: str) -> None:
+    """Set a world's action delay and signal delay [s]; effective in physics steps."""
+    engine.field("actuator_delay")[ids] = world.parameter(action)[ids].double()
+    delayed = torch.as_tensor(engine.model.sensor_history[:, 0] > 0)
+    engine.field("sensor_delay")[ids] = world.parameter(signal)[ids].double() * delayed

@@ -1,0 +1,136 @@
+"""Rewards: ``function(world, **params) -> (num_envs,)``, weighted in YAML [1/s]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robodistill_envs import rotations
+from robodistill_envs.world import World
+
+
+def _moving(world: World, still: float) -> Tensor:
+    return world.command.norm(dim=1) > still
+
+
+def velocity_error(world: World) -> Tensor:
+    """Return commanded minus true (vx, vy) [m/s] in the frame of the robot's heading, (num_envs, 2)."""
+    velocity = rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))
+    return world.command[:, :2] - velocity[:, :2]
+
+
+def yaw_rate_error(world: World) -> Tensor:
+    """Return commanded minus true yaw rate [rad/s] about the world's vertical, (num_envs,)."""
+    return world.command[:, 2] - rotations.rotate(world.true("imu_quat_wxyz"), world.true("imu_gyro"))[:, 2]
+
+
+def track_velocity(world: World, *, sigma: float) -> Tensor:
+    """Return exp(-|error|^2 / sigma^2) of the horizontal velocity."""
+    return torch.exp(-velocity_error(world).square().sum(dim=1) / sigma**2)
+
+
+def track_yaw_rate(world: World, *, sigma: float) -> Tensor:
+    """Return exp(-error^2 / sigma^2) of the yaw rate."""
+    return torch.exp(-yaw_rate_error(world).square() / sigma**2)
+
+
+def vertical_velocity(world: World) -> Tensor:
+    """Return the squared vertical speed [m^2/s^2] of the base."""
+    return world.true("base_velocity_w")[:, 2].square()
+
+
+def roll_pitch_rate(world: World) -> Tensor:
+    """Return the squared roll and pitch rates [rad^2/s^2]."""
+    return world.true("imu_gyro")[:, :2].square().sum(dim=1)
+
+
+def lean(world: World) -> Tensor:
+    """Return the squared horizontal part of gravity in the base frame: 0 when level."""
+    return rotations.projected_gravity(world.true("imu_quat_wxyz"))[:, :2].square().sum(dim=1)
+
+
+def base_height(world: World, *, target: float) -> Tensor:
+    """Return the squared distance [m^2] of the base from its target height."""
+    return (world.true("base_position_w")[:, 2] - target).square()
+
+
+def torque(world: World) -> Tensor:
+    """Return the sum of squared joint torques [N^2 m^2]."""
+    return world.true("joint_torque").square().sum(dim=1)
+
+
+def power(world: World) -> Tensor:
+    """Return the sum of absolute mechanical joint powers [W]."""
+    return (world.true("joint_torque") * world.true("joint_vel")).abs().sum(dim=1)
+
+
+def joint_acceleration(world: World) -> Tensor:
+    """Return the sum of squared joint accelerations [rad^2/s^4] over the control step."""
+    if world.last_joint_vel is None:
+        return torch.zeros(world.num_envs)
+    return ((world.true("joint_vel") - world.last_joint_vel) / world.dt).square().sum(dim=1)
+
+
+def action_rate(world: World) -> Tensor:
+    """Return the squared change of the raw action since the tick before."""
+    return (world.action - world.last_action).square().sum(dim=1)
+
+
+def contact(world: World, *, sensor: str) -> Tensor:
+    """Return how many of the watched bodies touch the floor."""
+    return (world.true(sensor) > 0.0).float().sum(dim=1)
+
+
+def pose(world: World, *, scale: list[float], still: float, still_gain: float) -> Tensor:
+    """Return the weighted squared distance [rad^2] from the default pose, ``still_gain`` times when standing."""
+    action = world.task.robot.actions[0]
+    error = (world.true("joint_pos") - torch.tensor(action.default)).square() * torch.tensor(scale)
+    return error.sum(dim=1) * torch.where(_moving(world, still), 1.0, still_gain)
+
+
+def gait_contact(world: World, *, offsets: list[float], stance: float, still: float) -> Tensor:
+    """Return in [-1, 1] how well the feet's contacts follow the gait clock (stance share ``stance``).
+
+    Foot i should touch while frac(phase + offsets[i]) < stance; all feet should when standing still.
+    """
+    touching = world.true("foot_force") > 1.0
+    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets), 1.0)
+    wanted = (leg_phase < stance) | ~_moving(world, still).unsqueeze(1)
+    return 2.0 * (touching == wanted).float().mean(dim=1) - 1.0
+
+
+def foot_clearance(world: World, *, offsets: list[float], stance: float, height: float, still: float) -> Tensor:
+    """Return the squared miss [m^2] of each swing foot against a half-sine of ``height`` [m], summed."""
+    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets), 1.0)
+    swing = ((leg_phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
+    target = height * torch.sin(torch.pi * swing)
+    foot_z = world.true("foot_position_w").view(world.num_envs, -1, 3)[..., 2] - 0.022
+    miss = (target - foot_z).square() * (swing > 0.0)
+    return miss.sum(dim=1) * _moving(world, still)
+
+
+def foot_slip(world: World) -> Tensor:
+    """Return the squared horizontal speed [m^2/s^2] of feet that touch, summed."""
+    touching = world.true("foot_force") > 1.0
+    velocity = world.true("foot_velocity_w").view(world.num_envs, -1, 3)[..., :2]
+    return (velocity.square().sum(dim=2) * touching).sum(dim=1)
+
+
+def fell(world: World) -> Tensor:
+    """Return 1 where the episode ends by a termination."""
+    return world.terminated.float()
+
+
+def upright(world: World, *, sensor: str) -> Tensor:
+    """Return (1 + cos angle) / 2 of a joint angle that is zero when upright."""
+    return 0.5 * (1.0 + torch.cos(world.true(sensor)[:, 0]))
+
+
+def squared(world: World, *, sensor: str) -> Tensor:
+    """Return the sum of squares of a sensor."""
+    return world.true(sensor).square().sum(dim=1)
+
+
+def effort(world: World) -> Tensor:
+    """Return the squared raw action, clipped to what the motors can do."""
+    return world.action.clamp(-1.0, 1.0).square().sum(dim=1)

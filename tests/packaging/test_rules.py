@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -99,10 +100,8 @@ def test_pyright_sees_through_the_hand_stub(tmp_path: Path) -> None:
     config = tmp_path / "pyrightconfig.json"
     planted = tmp_path / "planted_types.py"
     planted.write_text(code)
-    config.write_text(
-        '{"include": ["."], "stubPath": "%s", "extraPaths": ["%s"], "reportPrivateUsage": "error"}'
-        % (ROOT / "typings", ROOT / "deploy")
-    )
+    settings = {"include": ["."], "stubPath": str(ROOT / "typings"), "extraPaths": [str(ROOT / "deploy")]}
+    config.write_text(json.dumps({**settings, "reportPrivateUsage": "error"}))
     command = [str(BIN / "pyright"), "--pythonpath", sys.executable, "--project", str(config)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     wrong = {i for i, line in enumerate(code.splitlines(), 1) if line.endswith("# wrong")}

@@ -1,0 +1,195 @@
+"""The file ``policy.onnx``: a graph and its PolicySpec in one, sealed by a digest over every byte.
+
+The exporter, which may use the ``onnx`` package (this layer may not), writes a file in four steps:
+
+1. Build the ``PolicySpec`` with ``digest=PLACEHOLDER``.
+2. Put ``spec.to_json()`` into the model's ``metadata_props`` under ``METADATA_KEY``, once.
+3. Save the model as one file: weights inside, never as external data.
+4. Call ``stamp(path)`` last; any later change to the file breaks the seal.
+
+The digest is the sha256 of the file in which the 64 digits of the digest field are zeros. They are
+replaced in place, so no offset or length inside the file moves, and no ONNX tool is needed to check it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime as ort
+
+from robodistill_deploy.errors import RobodistillError, SpecError, unknown
+from robodistill_deploy.policy_spec import PLACEHOLDER, PolicySpec
+
+METADATA_KEY = "robodistill.policy"
+
+# A compiled module without type stubs, so it is imported by name.
+_ort = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    _ort.EPFail,
+    _ort.Fail,
+    _ort.InvalidArgument,
+    _ort.InvalidGraph,
+    _ort.InvalidProtobuf,
+    _ort.NoModel,
+    _ort.NotImplemented,
+    _ort.RuntimeException,
+)
+"""What onnxruntime raises; they share no base class of their own."""
+
+# The JSON is compact, and a quote inside a JSON string is escaped, so only the field itself reads like this.
+_MARKER = re.compile(rb'"digest":"([0-9a-f]{64})"')
+# How protobuf encodes the entry that points a tensor to another file.
+_EXTERNAL_DATA = b"\x0a\x08location\x12"
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """A file whose digest, spec and graph were found to agree."""
+
+    path: Path
+    spec: PolicySpec
+    session: ort.InferenceSession
+
+
+def stamp(path: str | Path) -> str:
+    """Seal the file at ``path`` in place, anew if it was sealed before, and return its digest."""
+    path = Path(path)
+    data = _read(path)
+    start, _, digest = _digest(data, path)
+    sealed = data[:start] + digest.encode() + data[start + len(digest) :]
+    _replace(path, sealed)
+    return digest
+
+
+def verify(path: str | Path) -> str:
+    """Return the digest of the file at ``path``; a byte changed since it was stamped is a SpecError."""
+    path = Path(path)
+    return _verified(_read(path), path)
+
+
+def open_policy_file(path: str | Path) -> PolicyFile:
+    """Verify the file at ``path``, read its spec and open its graph.
+
+    The graph is built from the very bytes that were verified: a file swapped in between changes nothing.
+    """
+    path = Path(path)
+    data = _read(path)
+    digest = _verified(data, path)
+    if _EXTERNAL_DATA in data:
+        raise SpecError(
+            f"{path}: keeps weights in another file, which no digest covers; export with them inside"
+        )
+    try:
+        session = ort.InferenceSession(data, _session_options(), providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {reason}") from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise SpecError(f"{path}: an ONNX file without {METADATA_KEY!r}; make it with `robodistill export`")
+    try:
+        spec = PolicySpec.from_json(metadata[METADATA_KEY])
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+    if spec.digest != digest:
+        raise SpecError(f"{path}: the digest that was verified is not the policy spec's own; export it again")
+    _check_graph(spec, session, path)
+    return PolicyFile(path, spec, session)
+
+
+def _session_options() -> ort.SessionOptions:
+    """One thread and no pool: idle pool threads spin and burn a core at 50 Hz.
+
+    ``session.set_denormal_as_zero`` stays off: it switches the calling thread of the whole process to
+    flush-to-zero, and with it whatever else computes there, such as a simulator.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors only; warnings about unused initialisers are not for an operator
+    return options
+
+
+def _check_graph(spec: PolicySpec, session: ort.InferenceSession, path: Path) -> None:
+    interface = spec.interface
+    inputs: dict[str, tuple[int, ...]] = {f"signal.{s.name}": (1, s.dim) for s in interface.signals}
+    inputs.update({f"state.{s.name}": s.shape for s in spec.states})
+    outputs: dict[str, tuple[int, ...]] = {f"action.{p.name}": (1, p.dim) for p in interface.actions}
+    outputs.update({f"next.{s.name}": s.shape for s in spec.states})
+    for kind, wanted, nodes in (
+        ("input", inputs, session.get_inputs()),
+        ("output", outputs, session.get_outputs()),
+    ):
+        found = {node.name: node for node in nodes}
+        for name, shape in wanted.items():
+            if name not in found:
+                raise SpecError(
+                    f"{path}: the graph lacks the spec's {kind} {name!r}; it has: {', '.join(found)}"
+                )
+            node = found[name]
+            if node.type != "tensor(float)" or tuple(node.shape) != shape:
+                raise SpecError(
+                    f"{path}: graph {kind} {name!r} is {node.type} {node.shape}, must be float {list(shape)}"
+                )
+        for name in found:
+            if name not in wanted:
+                raise SpecError(f"{path}: the graph has an {unknown(kind, name, wanted)}")
+
+
+def _verified(data: bytes, path: Path) -> str:
+    _, stamped, digest = _digest(data, path)
+    if stamped == PLACEHOLDER:
+        raise SpecError(f"{path}: was never stamped; the last step of an export is stamp()")
+    if stamped != digest:
+        raise SpecError(
+            f"{path}: changed or damaged since it was exported (digest differs); copy or export it again"
+        )
+    return digest
+
+
+def _digest(data: bytes, path: Path) -> tuple[int, str, str]:
+    """Return where the digits of the digest begin, those found there and those that belong there."""
+    marks = list(_MARKER.finditer(data))
+    if len(marks) != 1:
+        raise SpecError(
+            f"{path}: {len(marks)} digest fields, expected 1: truncated, damaged or not a policy file; "
+            "copy or export it again"
+        )
+    start, end = marks[0].span(1)
+    blank = hashlib.sha256(data[:start])
+    blank.update(PLACEHOLDER.encode())
+    blank.update(data[end:])
+    return start, marks[0][1].decode(), blank.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        files = [p.name for p in path.parent.glob("*.onnx")]
+        raise RobodistillError(f"{unknown('file', path.name, files)} in {path.parent.resolve()}") from error
+    except OSError as error:
+        raise RobodistillError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside ``path`` and rename, so that a reader sees the old file or the new one, never a half."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,242 @@
+"""Drive a robot with a ``policy.onnx``: signals in, targets out, once per control period.
+
+    policy = load_policy("policy.onnx")        # refuses a file that does not prove itself
+    policy.bind_joints(robot.joint_names)      # once, by name
+    policy.reset()
+    while True:
+        targets = policy.tick(robot.read())    # {"joint_pos": array([12 numbers in rad])}
+
+Needs numpy and onnxruntime only.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from robodistill_deploy import binding
+from robodistill_deploy.binding import Order
+from robodistill_deploy.errors import RobodistillError, SpecError, unknown
+from robodistill_deploy.policy_file import ORT_ERRORS, PolicyFile, open_policy_file
+from robodistill_deploy.policy_spec import PolicySpec, Tick
+from robodistill_deploy.spec import ActionPart, SignalSpec
+
+Array = npt.NDArray[np.float32]
+SignalValue = npt.ArrayLike | Mapping[str, float]
+
+_EPSILON = float(np.finfo(np.float32).eps)
+
+
+class SignalError(RobodistillError):
+    """A signal is missing, has the wrong size or is not finite; the policy's state did not advance."""
+
+
+class PolicyOutputError(RobodistillError):
+    """The graph failed or returned what is not finite; the state did not advance. Stop the robot."""
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Return the policy in ``path``, ready to tick.
+
+    Its digest, its spec and its self-test have been checked; a file that fails one is a SpecError.
+    """
+    return Policy(open_policy_file(path))
+
+
+class Policy:
+    """A verified policy and its state. Not for use by two threads at once: give each its own ``clone``."""
+
+    def __init__(self, file: PolicyFile) -> None:
+        """Replay the self-test: no Policy exists that has not passed it."""
+        self._spec = file.spec
+        self._session = file.session
+        self._bound = binding.identity(file.spec.interface)
+        self._output_names = [f"action.{part.name}" for part in file.spec.interface.actions]
+        self._output_names += [f"next.{state.name}" for state in file.spec.states]
+        self._allocate()
+        self._self_test_error = _replay_self_test(self, file.path)
+        self.reset()
+
+    @property
+    def spec(self) -> PolicySpec:
+        """Return what the file says about itself, in the policy's own order of joints."""
+        return self._spec
+
+    @property
+    def self_test_error(self) -> float:
+        """Return the largest difference that the self-test found at load, in units of the action scale."""
+        return self._self_test_error
+
+    @property
+    def signals(self) -> tuple[SignalSpec, ...]:
+        """Return the signals to deliver, elements in the order bound (``bind_joints``)."""
+        return self._bound.signals
+
+    @property
+    def actions(self) -> tuple[ActionPart, ...]:
+        """Return the parts of the targets: names, gains and limits in the order bound (``bind_joints``)."""
+        return self._bound.actions
+
+    def bind_joints(self, robot_joints: Sequence[str]) -> None:
+        """From now on read joint signals and return joint targets in the order of ``robot_joints``.
+
+        An unknown, missing or doubled name is a RobodistillError. Bind again to change the order.
+        """
+        self._bound = binding.bind(self._spec.interface, robot_joints)
+        self._allocate_slots()
+
+    def clone(self) -> Policy:
+        """Return an independent policy in its initial state, bound alike, sharing the loaded graph."""
+        twin = copy.copy(self)
+        twin._allocate()
+        return twin
+
+    def reset(self) -> None:
+        """Return to the initial state: no history, no last action."""
+        self._feeds.update(self._initial)
+
+    def tick(self, signals: Mapping[str, SignalValue]) -> dict[str, Array]:
+        """Advance by one control period.
+
+        ``signals`` maps each signal's name to its numbers in SI units, an array in the order bound or a
+        mapping from element names; signals the policy does not read are ignored. Returns per action part
+        a new array of targets in SI units, in the order bound. On an error the state stays as it was.
+        """
+        with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, and is refused below
+            for slot, signal, order in self._slots:
+                if signal.name not in signals:
+                    raise _missing(signal, signals)
+                value = _as_array(signal, signals[signal.name])
+                slot[:] = value if order is None else value[order]
+        if not np.isfinite(self._inputs).all():
+            raise self._not_finite()
+        outputs = self._run()
+        self._feeds.update(zip(self._state_inputs, outputs[len(self._bound.actions) :], strict=True))
+        targets = {}
+        for part, output in zip(self._bound.actions, outputs, strict=False):
+            order = self._bound.outbound[part.name]
+            targets[part.name] = output[0] if order is None else output[0][order]
+        return targets
+
+    def _run(self) -> list[Array]:
+        try:
+            outputs = cast("list[Array]", self._session.run(self._output_names, self._feeds))
+        except ORT_ERRORS as error:
+            raise PolicyOutputError(f"onnxruntime failed: {' '.join(str(error).split())}") from error
+        for name, output in zip(self._output_names, outputs, strict=True):
+            if not np.isfinite(output).all():
+                raise PolicyOutputError(
+                    f"output {name!r} of the policy is not finite although its inputs are"
+                )
+        return outputs
+
+    def _allocate(self) -> None:
+        """Give this instance its own buffers; signals lie side by side so that one check covers all."""
+        spec = self._spec
+        self._inputs = np.zeros(sum(s.dim for s in spec.interface.signals), np.float32)
+        self._state_inputs = [f"state.{state.name}" for state in spec.states]
+        self._initial: dict[str, Array] = {
+            f"state.{state.name}": np.array(state.initial, np.float32).reshape(state.shape)
+            for state in spec.states
+        }
+        self._feeds: dict[str, Array] = dict(self._initial)
+        self._allocate_slots()
+
+    def _allocate_slots(self) -> None:
+        self._slots: list[tuple[Array, SignalSpec, Order | None]] = []
+        start = 0
+        for signal in self._bound.signals:
+            slot = self._inputs[start : start + signal.dim]
+            self._slots.append((slot, signal, self._bound.inbound[signal.name]))
+            self._feeds[f"signal.{signal.name}"] = slot.reshape(1, -1)
+            start += signal.dim
+
+    def _not_finite(self) -> SignalError:
+        places = [
+            (signal, i if order is None else int(order[i]))
+            for _, signal, order in self._slots
+            for i in range(signal.dim)
+        ]
+        first = int(np.flatnonzero(~np.isfinite(self._inputs))[0])
+        signal, i = places[first]
+        return SignalError(
+            f"signal {signal.name!r}, element {signal.elements[i]!r} is {self._inputs[first]}, "
+            "must be a finite float32"
+        )
+
+
+def _missing(signal: SignalSpec, delivered: Iterable[str]) -> SignalError:
+    near = difflib.get_close_matches(signal.name, list(delivered), n=1, cutoff=0.5)
+    hint = f", {near[0]!r} was delivered" if near else ""
+    return SignalError(f"signal {signal.name!r} ({', '.join(signal.elements)}) is missing{hint}")
+
+
+def _as_array(signal: SignalSpec, value: SignalValue) -> npt.NDArray[Any]:
+    """Return ``value`` as numbers of shape (signal.dim,), or say what is wrong with it."""
+    if isinstance(value, np.ndarray):
+        array = value
+    elif isinstance(value, Mapping):
+        array = _by_element(signal, value)
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # lists of different lengths
+            raise SignalError(f"signal {signal.name!r} is not a list of numbers") from error
+    if array.shape != (signal.dim,):
+        raise SignalError(
+            f"signal {signal.name!r} has shape {array.shape}, expected ({signal.dim},): "
+            + ", ".join(signal.elements)
+        )
+    if array.dtype.kind not in "fiu":
+        raise SignalError(f"signal {signal.name!r} has dtype {array.dtype}, expected real numbers")
+    return array
+
+
+def _by_element(signal: SignalSpec, value: Mapping[str, float]) -> npt.NDArray[Any]:
+    for element in value:
+        if element not in signal.elements:
+            raise SignalError(f"signal {signal.name!r}: {unknown('element', str(element), signal.elements)}")
+    for element in signal.elements:
+        if element not in value:
+            raise SignalError(f"signal {signal.name!r}: element {element!r} is missing")
+    return np.array([value[element] for element in signal.elements])
+
+
+def _replay_self_test(policy: Policy, path: Path) -> float:
+    """Return the largest difference from what the exporter saw ``policy`` do; refuse one above atol."""
+    test = policy.spec.self_test
+    worst = 0.0
+    for kind, ticks in (("ticks", test.ticks), ("sequence", test.sequence)):
+        for i, tick in enumerate(ticks):
+            where = f"{path}: self-test {kind}[{i}]"
+            if tick.reset:
+                policy.reset()
+            try:
+                targets = policy.tick(tick.signals)
+            except PolicyOutputError as error:
+                raise SpecError(f"{where}: {error}; export the policy again") from error
+            for part in policy.spec.interface.actions:
+                difference = _difference(part, targets[part.name], tick)
+                j = int(np.argmax(difference))
+                if difference[j] > test.atol:
+                    raise SpecError(
+                        f"{where}: {part.name} of {part.names[j]!r} is {targets[part.name][j]:.7g}, "
+                        f"the exporter saw {tick.actions[part.name][j]:.7g}; "
+                        "export again, or try another onnxruntime on this machine"
+                    )
+                worst = max(worst, float(difference[j]))
+    return worst
+
+
+def _difference(part: ActionPart, target: Array, tick: Tick) -> npt.NDArray[np.float64]:
+    """Return per element what rounding to float32 does not explain, in units of the part's scale."""
+    expected = np.array(tick.actions[part.name])
+    beyond = np.maximum(np.abs(target - expected) - 2.0 * _EPSILON * np.abs(expected), 0.0)
+    scale = np.abs(np.array(part.scale))
+    return np.divide(beyond, scale, out=np.where(beyond > 0.0, np.inf, 0.0), where=scale > 0.0)

@@ -1,0 +1,117 @@
+"""``robodistill-run``: what a person sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robodistill_deploy.cli import main
+from robodistill_deploy.policy_spec import PolicySpec
+
+
+def test_inspect_shows_what_the_data_sheet_has(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "toy_task",
+        "50 Hz (20 ms)",
+        "hip, thigh, calf, wheel",
+        "ACTION 'legs': joint_position [rad]",
+        "yaw_rate",
+        "last_action",
+        "payload",
+        "noise of imu_gyro",
+        "Apache-2.0",
+        "ab" * 32,
+    ):
+        assert words in text, words
+    row = next(line for line in text.splitlines() if line.split()[:1] == ["calf"])
+    assert row.split() == ["calf", "-1.5", "0.5", "-2.7", "-0.8", "22", "0.7", "23.7", "30"]
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_inspect_json_is_the_spec(path: Path, spec: PolicySpec, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--json", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert PolicySpec.from_json(text).interface == spec.interface
+    assert json.loads(text)["digest"] != "0" * 64
+
+
+def test_inspect_leaves_out_what_a_policy_has_not(
+    stateless: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(stateless)]) == 0
+    text = capsys.readouterr().out
+    assert "STATE" not in text
+    assert "COMMANDS" not in text
+
+
+def test_selftest_says_how_close(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("ok: 28 ticks as recorded, largest difference ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspekt", "x"], "unknown verb 'inspekt': did you mean 'inspect'"),
+        (["inspect"], "the following arguments are required: policy"),
+        (["inspect", "--jason", "x"], "--jason"),
+        (["inspect", "nowhere.onnx"], "unknown file 'nowhere.onnx'"),
+        (["selftest", "."], "cannot be read"),
+    ],
+)
+def test_an_error_is_one_line_and_code_2(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+
+
+def test_a_damaged_file_is_code_2(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+    for verb in ("inspect", "selftest"):
+        assert main([verb, str(path)]) == 2
+        assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["inspect", "--help"], ["selftest", "-h"]])
+def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert "policy.onnx" in capsys.readouterr().out
+
+
+PROBE = """
+import importlib, pkgutil, sys
+for name in ("torch", "mujoco", "onnx", "gymnasium", "hydra", "omegaconf", "rich", "scipy"):
+    sys.modules[name] = None
+import robodistill_deploy
+names = [m.name for m in pkgutil.walk_packages(robodistill_deploy.__path__, "robodistill_deploy.")]
+assert "robodistill_deploy.runtime" in names
+for name in names:
+    importlib.import_module(name)
+from robodistill_deploy.cli import main
+sys.exit(main(["selftest", sys.argv[1]]))
+"""
+
+
+def test_a_robot_needs_neither_torch_nor_mujoco_nor_onnx(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok: ")

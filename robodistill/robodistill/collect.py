@@ -1,0 +1,157 @@
+"""Collect: let policies drive the worlds for T steps and remember what a phase may need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robodistill import gaussian
+from robodistill.returns import gae
+from robodistill.segment import Segment, State
+from robodistill.settings import CollectConfig
+from robodistill_envs.vector import VecEnv
+from robodistill_policies.critic import Critic
+from robodistill_policies.encoders.base import reset_state
+from robodistill_policies.policy import Policy, PolicyOutput
+
+
+def _share(span: tuple[float, float], progress: float) -> float:
+    return span[0] + (span[1] - span[0]) * progress
+
+
+class Collector:
+    """Steps ``env``; a role, which policy drives, is drawn for each world and held for a whole episode."""
+
+    def __init__(
+        self, config: CollectConfig, env: VecEnv, networks: Mapping[str, nn.Module], generator: torch.Generator
+    ) -> None:
+        self.config, self.env, self.generator = config, env, generator
+        self.networks = networks
+        self.drivers = list(config.drivers)
+        acting = dict.fromkeys([*self.drivers, *([config.labeller] if config.labeller else [])])
+        self.policies: dict[str, Policy] = {}
+        for name in acting:
+            policy = networks[name]
+            assert isinstance(policy, Policy)
+            self.policies[name] = policy
+        self.states: dict[str, State] = {n: p.initial_state(env.num_envs) for n, p in self.policies.items()}
+        self._first = torch.ones(env.num_envs, dtype=torch.bool)
+        self.roles = torch.zeros(env.num_envs, dtype=torch.int64)
+        self._set_curriculum(0.0)
+        self.obs = env.reset(stagger=True)
+        self._draw_roles(torch.arange(env.num_envs), 0.0)
+
+    def _set_curriculum(self, progress: float) -> None:
+        start = self.config.curriculum_start
+        self.env.progress = start + (1.0 - start) * min(1.0, progress / max(self.config.curriculum_share, 1e-9))
+
+    def _draw_roles(self, ids: Tensor, progress: float) -> None:
+        shares = torch.tensor([_share(self.config.drivers[name], progress) for name in self.drivers])
+        self.roles[ids] = torch.multinomial(shares, len(ids), replacement=True, generator=self.generator)
+
+    @torch.no_grad()
+    def collect(self, progress: float) -> tuple[Segment, dict[str, float]]:
+        """Return a segment, with advantages if there is a critic, and figures of the episodes that ended."""
+        env, steps = self.env, self.config.steps
+        self._set_curriculum(progress)
+        record: dict[str, list[Tensor]] = {}
+        seen: list[dict[str, Tensor]] = []
+        resets: list[Tensor] = []
+        ends: list[tuple[int, Tensor, dict[str, Tensor]]] = []
+        episodes: list[dict[str, Any]] = []
+        start_states = {n: {k: v.clone() for k, v in s.items()} for n, s in self.states.items() if s}
+        for t in range(steps):
+            seen.append(self.obs)
+            resets.append(self._first.clone())
+            step = self._act()
+            self.obs, reward, terminated, truncated, info = env.step(step["action"])
+            step.update(reward=reward, terminated=terminated, done=terminated | truncated)
+            for name, value in step.items():
+                record.setdefault(name, []).append(value)
+            self._first = step["done"]
+            done_ids = info["done_ids"]
+            if done_ids.numel():
+                episodes.append({**info["episode"], "role": self.roles[done_ids]})
+                self._draw_roles(done_ids, progress)
+                late = truncated.nonzero()[:, 0]
+                ends.append((t, late, {k: v[late] for k, v in info["final_obs"].items()}))
+        data = {name: torch.stack(values) for name, values in record.items()}
+        obs = {g: torch.stack([o[g] for o in seen]) for g in self.obs}
+        segment = Segment(obs, torch.stack(resets), data, start_states)
+        if self.config.critic:
+            self._add_advantages(segment, ends)
+        return segment, self._figures(episodes, segment)
+
+    def _act(self) -> dict[str, Tensor]:
+        """Return the action of every world at this tick, and what there is to know about it."""
+        outputs: dict[str, PolicyOutput] = {}
+        for name, policy in self.policies.items():
+            state = reset_state(self.states[name], self._first)
+            outputs[name], self.states[name] = policy.step(self.obs, state)
+        actions = []
+        for name in self.drivers:
+            output = outputs[name]
+            noise = torch.randn(output.mean.shape, generator=self.generator)
+            spread = 0.0 if name in self.config.deterministic else torch.exp(output.log_std)
+            actions.append(output.mean + spread * noise)
+        pick = self.roles.unsqueeze(1)
+        means = [outputs[n].mean for n in self.drivers]
+        log_stds = [outputs[n].log_std.expand_as(outputs[n].mean) for n in self.drivers]
+        action, mean, log_std = actions[0], means[0], log_stds[0]
+        for i in range(1, len(self.drivers)):
+            action, mean, log_std = (
+                torch.where(pick == i, new, old)
+                for new, old in ((actions[i], action), (means[i], mean), (log_stds[i], log_std))
+            )
+        step = {"action": action, "mean": mean, "log_std": log_std.contiguous(), "role": self.roles.clone(),
+                "log_prob": gaussian.log_prob(mean, log_std, action)}  # fmt: skip
+        if self.config.labeller:
+            label = outputs[self.config.labeller]
+            step.update(label_mean=label.mean, label_latent=label.latent, label_log_std=label.log_std.expand_as(label.mean))
+        return step
+
+    def _add_advantages(self, segment: Segment, ends: list[tuple[int, Tensor, dict[str, Tensor]]]) -> None:
+        critic = self.networks[self.config.critic]
+        assert isinstance(critic, Critic)
+        values = critic.value(segment.obs)
+        next_values = torch.cat((values[1:], critic.value(self.obs).unsqueeze(0)))
+        for t, ids, final_obs in ends:
+            # a time-out goes on in the value of the observation it ended with, not of the reset's
+            next_values[t, ids] = critic.value(final_obs)
+        advantages, returns = gae(
+            segment.data["reward"], values, next_values, segment.data["terminated"], segment.data["done"],
+            self.config.gamma, self.config.lam,
+        )  # fmt: skip
+        segment.data.update({"value": values, "advantage": advantages, "return": returns})
+
+    def _figures(self, episodes: list[dict[str, Any]], segment: Segment) -> dict[str, float]:
+        figures = {"collect/reward": float(segment.data["reward"].mean()), "collect/curriculum": self.env.progress}
+        if not episodes:
+            return figures
+        returns, lengths, roles = (torch.cat([e[k] for e in episodes]) for k in ("return", "length", "role"))
+        figures |= {"episode/return": float(returns.mean()), "episode/length_s": float(lengths.float().mean()) * self.env.task.control_dt}
+        figures["episode/ended_early"] = 1.0 - float(torch.cat([e["truncated"] for e in episodes]).float().mean())
+        for i, name in enumerate(self.drivers):
+            if len(self.drivers) > 1 and bool((roles == i).any()):
+                figures[f"episode/return_{name}"] = float(returns[roles == i].mean())
+        seconds = lengths.float().clamp_min(1.0) * self.env.task.control_dt
+        sums = torch.cat([e["rewards"] for e in episodes]) / seconds.unsqueeze(1)
+        for i, name in enumerate(self.env.reward_names):
+            figures[f"reward/{name}"] = float(sums[:, i].mean())
+        for cause in episodes[0]["causes"]:
+            figures[f"termination/{cause}"] = float(torch.cat([e["causes"][cause] for e in episodes]).float().mean())
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on bit for bit."""
+        return {"states": self.states, "first": self._first, "roles": self.roles, "env": self.env.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.env.load_state_dict(state["env"])
+        self.states = {n: dict(s) for n, s in state["states"].items()}
+        self._first, self.roles = state["first"], state["roles"]
+        self.obs = self.env.observe()

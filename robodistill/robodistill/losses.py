@@ -1,0 +1,67 @@
+"""Losses: pure functions ``loss(minibatch, **params) -> scalar``, named in the phases of a method's YAML."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robodistill import gaussian
+from robodistill.segment import Minibatch
+
+
+def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
+    """Return PPO's clipped objective, negated (Schulman et al. 2017, eq. 7)."""
+    output = batch.output(policy)
+    log_ratio = gaussian.log_prob(output.mean, output.log_std, batch["action"]) - batch["log_prob"]
+    ratio, advantage = torch.exp(log_ratio), batch["advantage"]
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
+    with torch.no_grad():
+        kl = gaussian.kl(batch["mean"], batch["log_std"], output.mean, output.log_std)
+        batch.metrics["kl"] = kl.mean()
+        batch.metrics["clipped"] = ((ratio - 1.0).abs() > clip).float().mean()
+    return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+
+
+def value(batch: Minibatch, *, critic: str, clip: float = 0.0) -> Tensor:
+    """Return the mean squared error to the returns; ``clip`` > 0 limits the move from the old value."""
+    predicted, target = batch.value(critic), batch["return"]
+    error = (predicted - target).square()
+    if clip > 0.0:
+        old = batch["value"]
+        limited = old + (predicted - old).clamp(-clip, clip)
+        error = torch.maximum(error, (limited - target).square())
+    return error.mean()
+
+
+def neg_entropy(batch: Minibatch, *, policy: str) -> Tensor:
+    """Return the negative entropy, so that a positive weight explores."""
+    return -gaussian.entropy(batch.output(policy).log_std).mean()
+
+
+def action_bounds(batch: Minibatch, *, policy: str, limit: float) -> Tensor:
+    """Return the mean squared excess of the raw mean action beyond +-``limit``."""
+    excess = (batch.output(policy).mean.abs() - limit).clamp_min(0.0)
+    return excess.square().sum(-1).mean()
+
+
+def imitate_action(batch: Minibatch, *, policy: str, kind: Literal["mse", "huber", "l2"] = "mse") -> Tensor:
+    """Return the distance of the student's mean action to the label, mean over steps and dimensions.
+
+    ``huber`` has its knee at 1 (raw action); ``l2`` is the un-squared norm over the dimensions.
+    """
+    mean, label = batch.output(policy).mean, batch["label_mean"]
+    with torch.no_grad():
+        batch.metrics["action_error_over_sigma"] = ((mean - label).square() / torch.exp(2 * batch["label_log_std"])).mean().sqrt()
+    if kind == "mse":
+        return F.mse_loss(mean, label)
+    if kind == "huber":
+        return F.huber_loss(mean, label)
+    return (mean - label).norm(dim=-1).mean()
+
+
+def imitate_latent(batch: Minibatch, *, policy: str) -> Tensor:
+    """Return the mean squared distance of the student's latent to the labeller's (RMA, eq. of phase 2)."""
+    return F.mse_loss(batch.output(policy).latent, batch["label_latent"])

@@ -1,0 +1,122 @@
+"""Phases: the optimisation steps of an iteration, as the method's YAML describes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robodistill.segment import Minibatch, Segment, by_step, by_world
+from robodistill.settings import PhaseConfig
+from robodistill.symmetry import Mirror
+from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_deploy.resolve import resolve
+from robodistill_envs.vector import NonFiniteError
+
+KL_STEP = 1.5
+"""Factor by which the adaptive learning rate moves (Schulman et al. 2017, section 4; rsl_rl's value)."""
+
+
+def parameters_of(networks: nn.ModuleDict, names: tuple[str, ...]) -> list[nn.Parameter]:
+    """Return the parameters below modules such as ``student`` or ``student.encoder``."""
+    chosen: dict[int, nn.Parameter] = {}
+    for name in names:
+        try:
+            module = networks.get_submodule(name)
+        except AttributeError as error:
+            legal = [n for n, _ in networks.named_modules() if n.count(".") < 2 and n]
+            raise RobodistillError(f"phase.networks: {unknown('network', name, legal)}") from error
+        chosen.update({id(p): p for p in module.parameters()})
+    return list(chosen.values())
+
+
+class Phase:
+    """Runs one PhaseConfig; owns the optimiser and the learning rate."""
+
+    def __init__(self, name: str, config: PhaseConfig, networks: nn.ModuleDict, mirror: Mirror | None) -> None:
+        self.name, self.config, self.networks, self.mirror = name, config, networks, mirror
+        self.losses = {key: resolve(loss.type) for key, loss in config.losses.items()}
+        self.parameters = parameters_of(networks, config.networks)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        self.lr = config.lr
+
+    def run(self, segment: Segment, progress: float, generator: torch.Generator) -> dict[str, float]:
+        """Make all of the phase's steps on ``segment``; return mean figures under ``loss/`` and ``policy/``."""
+        config = self.config
+        self._schedule(progress)
+        if config.center_advantage and "advantage" in segment.data:
+            advantage = segment.data["advantage"]
+            segment.data["advantage"] = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        split = by_step if config.split == "step" else by_world
+        networks: Mapping[str, nn.Module] = dict(self.networks.items())
+        figures: dict[str, list[Tensor]] = {}
+        for _ in range(config.epochs):
+            for batch in split(segment, networks, config.minibatches, generator):
+                if config.mirror and self.mirror:
+                    self.mirror.minibatch(batch, config.mirror, generator)
+                for key, value in self._step(batch, progress).items():
+                    figures.setdefault(key, []).append(value)
+        result = {key: float(torch.stack(values).mean()) for key, values in figures.items()}
+        return {**result, f"policy/lr_{self.name}": self.lr}
+
+    def _step(self, batch: Minibatch, progress: float) -> dict[str, Tensor]:
+        total = torch.zeros(())
+        parts: dict[str, Tensor] = {}
+        for key, function in self.losses.items():
+            config = self.config.losses[key]
+            loss = function(batch, **config.params)
+            parts[f"loss/{key}"] = loss.detach()
+            total = total + config.weight_at(progress) * loss
+        if not torch.isfinite(total):
+            self._fail(parts, batch)
+        # only this phase's parameters get gradients, whatever else the losses touch
+        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.optimizer.step()
+        if self.config.schedule == "adaptive_kl" and "kl" in batch.metrics:
+            self._adapt(float(batch.metrics["kl"]))
+        return {**parts, **{f"policy/{k}": v for k, v in batch.metrics.items()}, f"policy/grad_norm_{self.name}": norm}
+
+    def _fail(self, parts: dict[str, Tensor], batch: Minibatch) -> None:
+        bad = [key for key, value in parts.items() if not bool(torch.isfinite(value))]
+        inputs = [k for k, v in {**batch.obs, **batch.data}.items() if v.is_floating_point() and not v.isfinite().all()]
+        weights = [n for n, p in self.networks.named_parameters() if not p.isfinite().all()]
+        raise NonFiniteError(
+            f"phase {self.name!r}: {', '.join(bad)} is not finite (inputs not finite: {', '.join(inputs) or 'none'}; "
+            f"weights not finite: {', '.join(weights) or 'none'}); lower phases.{self.name}.lr or go back to a checkpoint"
+        )
+
+    def _schedule(self, progress: float) -> None:
+        config = self.config
+        if config.schedule == "linear":
+            self._set_lr(config.lr + (config.final_lr - config.lr) * progress)
+        elif config.schedule == "cosine":
+            self._set_lr(config.final_lr + 0.5 * (config.lr - config.final_lr) * (1.0 + math.cos(math.pi * progress)))
+
+    def _adapt(self, kl: float) -> None:
+        low, high = self.config.lr_range
+        if kl > 2.0 * self.config.desired_kl:
+            self._set_lr(max(low, self.lr / KL_STEP))
+        elif 0.0 < kl < 0.5 * self.config.desired_kl:
+            self._set_lr(min(high, self.lr * KL_STEP))
+
+    def _set_lr(self, lr: float) -> None:
+        self.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return optimiser state and learning rate."""
+        return {"optimizer": self.optimizer.state_dict(), "lr": self.lr}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._set_lr(state["lr"])

@@ -1,0 +1,111 @@
+"""Segment: a (T, N) block of experience, and the minibatches that it is split into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_policies.critic import Critic
+from robodistill_policies.policy import Policy, PolicyOutput
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Segment:
+    """T control steps of N worlds. ``resets[t]``: an episode begins at step t."""
+
+    obs: dict[str, Tensor]
+    """group -> (T, N, dim)"""
+    resets: Tensor
+    """(T, N) bool"""
+    data: dict[str, Tensor]
+    """(T, N, ...): action, mean, log_std, reward, ...; labels as ``label_mean``, ``label_latent``"""
+    states: dict[str, State] = field(default_factory=dict)
+    """network -> its policy state before step 0, (N, ...)"""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (T, N)."""
+        return self.resets.shape[0], self.resets.shape[1]
+
+
+class Minibatch:
+    """Part of a segment together with the networks; every forward pass is made once, when asked for.
+
+    Split by step its tensors are (B, ...); split by world they are (T, n, ...).
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        obs: dict[str, Tensor],
+        data: dict[str, Tensor],
+        resets: Tensor | None = None,
+        states: dict[str, State] | None = None,
+    ) -> None:
+        self.networks, self.obs, self.data = networks, obs, data
+        self.metrics: dict[str, Tensor] = {}
+        """Figures that losses leave for the log."""
+        self._resets, self._states = resets, states or {}
+        self._outputs: dict[str, PolicyOutput] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a stored tensor, such as ``action`` or ``advantage``."""
+        if name not in self.data:
+            raise RobodistillError(f"loss: {unknown('stored tensor', name, self.data)}")
+        return self.data[name]
+
+    def policy(self, name: str) -> Policy:
+        """Return the policy called ``name``."""
+        network = self.networks.get(name) if name in self.networks else None
+        if not isinstance(network, Policy):
+            raise RobodistillError(f"loss: {unknown('policy', name, self.networks)}")
+        return network
+
+    def output(self, name: str) -> PolicyOutput:
+        """Return what policy ``name`` does at each step, with gradients."""
+        if name not in self._outputs:
+            policy = self.policy(name)
+            if self._resets is not None:
+                self._outputs[name], _ = policy.unroll(self.obs, self._states[name], self._resets)
+            else:
+                if policy.initial_state(1):
+                    raise RobodistillError(f"policy {name!r} has memory: its phase must have split: world")
+                self._outputs[name], _ = policy.step(self.obs, {})
+        return self._outputs[name]
+
+    def value(self, name: str) -> Tensor:
+        """Return the value of each step by critic ``name``, with gradients."""
+        critic = self.networks[name]
+        assert isinstance(critic, Critic)
+        return critic.value(self.obs)
+
+
+def by_step(
+    segment: Segment, networks: Mapping[str, nn.Module], count: int, generator: torch.Generator
+) -> Iterator[Minibatch]:
+    """Yield ``count`` random parts of the T * N steps; every step is in exactly one."""
+    steps, worlds = segment.shape
+    flat_obs = {k: v.reshape(steps * worlds, -1) for k, v in segment.obs.items()}
+    flat = {k: v.reshape(steps * worlds, *v.shape[2:]) for k, v in segment.data.items()}
+    for ids in torch.randperm(steps * worlds, generator=generator).tensor_split(count):
+        yield Minibatch(networks, {k: v[ids] for k, v in flat_obs.items()}, {k: v[ids] for k, v in flat.items()})
+
+
+def by_world(
+    segment: Segment, networks: Mapping[str, nn.Module], count: int, generator: torch.Generator
+) -> Iterator[Minibatch]:
+    """Yield ``count`` random parts of the N worlds, whole in time; every world is in exactly one."""
+    for ids in torch.randperm(segment.shape[1], generator=generator).tensor_split(count):
+        yield Minibatch(
+            networks,
+            {k: v[:, ids] for k, v in segment.obs.items()},
+            {k: v[:, ids] for k, v in segment.data.items()},
+            segment.resets[:, ids],
+            {n: {k: v[ids] for k, v in state.items()} for n, state in segment.states.items()},
+        )

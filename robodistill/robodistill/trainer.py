@@ -1,0 +1,113 @@
+"""Trainer: runs the iterations that a method describes, and can stop and go on bit for bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from robodistill.checkpoint import has_tree, load_tree, save_tree
+from robodistill.collect import Collector
+from robodistill.phases import Phase
+from robodistill.runs import RunFolder
+from robodistill.settings import TrainConfig
+from robodistill.symmetry import Mirror
+from robodistill_envs.vector import VecEnv
+from robodistill_policies.critic import Critic
+from robodistill_policies.policy import Policy
+
+Report = Callable[[int, int, dict[str, float]], None]
+"""Called after each iteration with its number, the env steps so far and the figures."""
+
+
+class Trainer:
+    """Trains the networks of one TrainConfig in one VecEnv."""
+
+    def __init__(self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int) -> None:
+        self.config, self.env, self.networks = config, env, networks
+        self.generator = torch.Generator().manual_seed(seed)
+        mirror = Mirror(env.spec) if any(p.mirror for p in config.method.phases.values()) else None
+        self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
+        self.collector = Collector(config.method.collect, env, dict(networks.items()), self.generator)
+        self.iteration = 0
+        self.best_return = float("-inf")
+        self._update_normalizers(self.collector.obs)
+
+    @property
+    def env_steps(self) -> int:
+        """Return the environment steps made so far, of all worlds together."""
+        collect = self.config.method.collect
+        return self.iteration * collect.num_envs * collect.steps
+
+    @property
+    def progress(self) -> float:
+        """Return the share of the training that is done, in [0, 1]."""
+        return self.iteration / self.config.iterations
+
+    def iterate(self) -> dict[str, float]:
+        """Make one iteration and return its figures."""
+        started = time.perf_counter()
+        progress = self.progress
+        segment, figures = self.collector.collect(progress)
+        collected = time.perf_counter()
+        for name, phase in self.phases.items():
+            if self.iteration % self.config.method.phases[name].every == 0:
+                figures |= phase.run(segment, progress, self.generator)
+        # once per segment and after the phases: in between, the ratio's two policies would not see the same input
+        if progress < self.config.method.collect.freeze_normalizers_at:
+            self._update_normalizers(segment.obs)
+        self.iteration += 1
+        learned = time.perf_counter()
+        steps = segment.resets.numel()
+        figures |= {"time/collect_s": collected - started, "time/learn_s": learned - collected}
+        figures["time/steps_per_s"] = steps / (learned - started)
+        for name, network in self.networks.items():
+            if isinstance(network, Policy) and name in self.config.method.collect.drivers:
+                figures[f"policy/std_{name}"] = float(network.log_std.detach().exp().mean())
+        return figures
+
+    def _update_normalizers(self, obs: dict[str, torch.Tensor]) -> None:
+        for name in self.config.method.collect.update_normalizers:
+            network = self.networks[name]
+            assert isinstance(network, (Policy, Critic))
+            network.update_normalizer(obs)
+
+    def run(self, folder: RunFolder, report: Report) -> None:
+        """Train to the end, from the last checkpoint if there is one; ``best`` has the highest mean return."""
+        self.env.repro_folder = folder.path
+        if has_tree(folder.checkpoint("last")):
+            self.load_state_dict(load_tree(folder.checkpoint("last")))
+        saved = time.monotonic()
+        while self.iteration < self.config.iterations:
+            figures = self.iterate()
+            report(self.iteration, self.env_steps, figures)
+            late = self.progress > 0.5 and figures.get("collect/curriculum", 1.0) >= 1.0
+            if late and figures.get("episode/return", float("-inf")) > self.best_return:
+                self.best_return = figures["episode/return"]
+            if time.monotonic() - saved > self.config.checkpoint_every_s or self.iteration == self.config.iterations:
+                save_tree(folder.checkpoint("last"), self.state_dict())
+                saved = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, optimisers, collector, environment, random state and counters."""
+        return {
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "phases": {name: phase.state_dict() for name, phase in self.phases.items()},
+            "collector": self.collector.state_dict(),
+            "generator": self.generator.get_state(),
+            "iteration": self.iteration,
+            "best_return": self.best_return,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, phase in self.phases.items():
+            phase.load_state_dict(state["phases"][name])
+        self.collector.load_state_dict(state["collector"])
+        self.generator.set_state(state["generator"])
+        self.iteration, self.best_return = state["iteration"], state["best_return"]

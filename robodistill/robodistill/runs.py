@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -165,6 +166,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)  # of the code as it was loaded, not of edits since
 def git_state() -> dict[str, Any] | None:
     """Return the commit this code stands at and whether files were changed since; None outside a clone."""
     here = Path(__file__)

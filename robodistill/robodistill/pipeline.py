@@ -1,0 +1,243 @@
+"""A pipeline: stages with named inputs and outputs, cached by what they depend on, resumed where they stopped."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robodistill.progress import clock_time
+from robodistill.records import StageRecord, copy_stage, read_record, recorded
+from robodistill.runs import RunFolder, plain
+from robodistill_deploy.codec import to_plain
+from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_deploy.resolve import resolve
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_BEGIN = {
+    "ran": "begins",
+    "resumed": "goes on",
+    "cached": "done before",
+    "copied": "copied from the run to reuse",
+}
+_END = {"ran": "done", "resumed": "resumed, done", "cached": "done before", "copied": "copied"}
+
+FREE = ("run", "runs_dir", "quiet", "threads", "pipeline.reuse")
+"""Keys that may change between the sessions of one run: they do not change what it makes."""
+
+StageFunction = Callable[[Any, RunFolder, Mapping[str, Any]], Mapping[str, Any]]
+"""``(config, folder of the stage, inputs by name) -> outputs by name``.
+
+Outputs are JSON values and Paths. The output ``summary`` (a mapping) goes into the run's summary.json: mappings in
+it merge, ``env_steps`` add up, and each of its ``files`` is copied to the run's own folder.
+"""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage."""
+
+    name: str
+    type: str
+    """The function, as ``package.module:function``."""
+    uses: tuple[str, ...] = ()
+    """Dotted keys of the configuration that its result depends on, beside the seed; empty for all of it."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Name of the input -> ``<stage>.<output>`` of an earlier stage."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Stages in order."""
+
+    stages: tuple[StageConfig, ...]
+    reuse: str | None = None
+    """Another run's folder (or its name beside this one): its finished stages that would be the same are copied."""
+
+    def __post_init__(self) -> None:
+        """Refuse doubled names and inputs that no earlier stage gives."""
+        earlier: list[str] = []
+        for stage in self.stages:
+            if stage.name in earlier:
+                raise RobodistillError(f"stage {stage.name!r} stands twice; give the second another name")
+            for name, source in stage.inputs.items():
+                giver, dot, _ = source.partition(".")
+                if not dot:
+                    raise RobodistillError(f"stage {stage.name!r}, input {name!r}: write <stage>.<output>")
+                if giver not in earlier:
+                    raise RobodistillError(
+                        f"stage {stage.name!r}, input {name!r}: {unknown('stage', giver, earlier)}"
+                    )
+            earlier.append(stage.name)
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """What came of a pipeline: the summary, as the run's folder holds it, and the record of each stage."""
+
+    summary: dict[str, Any]
+    records: dict[str, StageRecord]
+
+
+def run_pipeline(
+    pipeline: PipelineConfig, config: Any, run: RunFolder, announce: Callable[[str], None] = lambda line: None
+) -> PipelineRun:
+    """Run the stages that are not done yet, in order.
+
+    ``config`` is the dataclass that the stages get. ``announce`` is given a line as each stage begins.
+    """
+    # Before the first stage begins: a typo in the last one shows at once.
+    functions: list[StageFunction] = [resolve(stage.type) for stage in pipeline.stages]
+    values = plain(to_plain(config))
+    run.prepare(values, FREE)
+    done: dict[str, StageRecord] = {}
+    for number, (stage, function) in enumerate(zip(pipeline.stages, functions, strict=True), 1):
+        record = _find(pipeline, stage, _digest(stage, values, done), run)
+        announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}")
+        done[stage.name] = record
+        if record.status == "partial":
+            inputs = {name: _output(done, source) for name, source in stage.inputs.items()}
+            with recorded(record, run):
+                record.finish(function(config, run.stage(stage.name), inputs), run)
+                _check_outputs(pipeline, stage, record.outputs)
+                record.status = "complete"
+            run.write_summary(summarise(values, done), "partial")
+        _publish(run, record)
+    summary = summarise(values, done)
+    run.write_summary(summary)
+    return PipelineRun(run.summary(), done)
+
+
+def table(records: Mapping[str, StageRecord]) -> Table:
+    """Return the stages with what happened to each and how long it took, for a terminal."""
+    from rich.table import Table
+
+    shown = Table("stage", "", box=None, pad_edge=False)
+    for name in ("time", "env steps"):
+        shown.add_column(name, justify="right")
+    for record in records.values():
+        steps = f"{record.env_steps:,}" if record.env_steps else ""
+        shown.add_row(record.stage, _END[record.origin], clock_time(record.wall_s), steps)
+    total, steps = sum(r.wall_s for r in records.values()), sum(r.env_steps for r in records.values())
+    shown.add_row("all", "", clock_time(total), f"{steps:,}" if steps else "")
+    return shown
+
+
+def summarise(values: Mapping[str, Any], done: Mapping[str, StageRecord]) -> dict[str, Any]:
+    """Return the run's summary: totals, then what the stages reported, later ones over earlier ones."""
+    task = values.get("task")
+    steps = sum(record.env_steps for record in done.values())
+    stepping = sum(record.wall_s for record in done.values() if record.env_steps)
+    reported: dict[str, Any] = {}
+    for record in done.values():
+        _merge(reported, record.summary)
+    files = {name: Path(path).name for name, path in reported.pop("files", {}).items()}
+    reported.pop("env_steps", None)
+    return {
+        "verb": "pipeline",
+        "task": task.get("name") if isinstance(task, Mapping) else task,
+        "seed": values.get("seed"),
+        "wall_s": sum(record.wall_s for record in done.values()),
+        "env_steps": steps,
+        "env_steps_per_s": steps / stepping if stepping else 0.0,
+        **reported,
+        "stages": {n: {"wall_s": r.wall_s, "env_steps": r.env_steps} for n, r in done.items()},
+        "files": files,
+    }
+
+
+def _digest(stage: StageConfig, values: Mapping[str, Any], done: Mapping[str, StageRecord]) -> str:
+    """Return the hash of all that the stage's result depends on, the stages that feed it included."""
+    if stage.uses:
+        # The seed costs a stage nothing, and forgetting it would make all seeds one.
+        used = {key: _select(values, key, stage.name) for key in {*stage.uses, *({"seed"} & set(values))}}
+    else:
+        free = {name for name in FREE if "." not in name} | {"pipeline"}
+        used = {key: value for key, value in values.items() if key not in free}
+    givers = {source.partition(".")[0] for source in stage.inputs.values()}
+    feeding = {giver: done[giver].hash for giver in givers}
+    parts = {"type": stage.type, "uses": used, "inputs": stage.inputs, "from": feeding}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _select(values: Mapping[str, Any], key: str, stage: str) -> Any:
+    node: Any = values
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            legal = node if isinstance(node, Mapping) else ()
+            raise RobodistillError(f"stage {stage!r} uses {key!r}: {unknown('key', part, legal)}")
+        node = node[part]
+    return node
+
+
+def _find(pipeline: PipelineConfig, stage: StageConfig, digest: str, run: RunFolder) -> StageRecord:
+    """Return what is there of a stage, in this run or in the one to reuse; else a new record."""
+    record = read_record(run, stage.name)
+    if record is None:
+        return _copied(pipeline.reuse, stage, digest, run) or StageRecord(stage.name, digest)
+    if record.hash != digest:
+        path = run.stage(stage.name).path
+        raise RobodistillError(
+            f"{path} was made with another configuration; take another run=<name>, or delete it"
+        )
+    return (
+        record if record.whole() else StageRecord(stage.name, digest, wall_s=record.wall_s, origin="resumed")
+    )
+
+
+def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) -> StageRecord | None:
+    if reuse is None:
+        return None
+    other = RunFolder(run.path.parent / reuse)
+    if not other.path.is_dir():
+        raise RobodistillError(f"pipeline.reuse={reuse}: there is no run {other.path}; name one")
+    there = read_record(other, stage.name)
+    if there is None or there.hash != digest or not there.whole():
+        return None
+    copy_stage(other, run, stage.name)
+    record = read_record(run, stage.name)
+    if record is not None:
+        record.origin = "copied"
+    return record
+
+
+def _output(done: Mapping[str, StageRecord], source: str) -> Any:
+    giver, _, output = source.partition(".")
+    return done[giver].outputs[output]
+
+
+def _check_outputs(pipeline: PipelineConfig, stage: StageConfig, outputs: Mapping[str, Any]) -> None:
+    """Refuse a stage's outputs at once when a later stage would miss one."""
+    for later in pipeline.stages:
+        for source in later.inputs.values():
+            giver, _, output = source.partition(".")
+            if giver == stage.name and output not in outputs:
+                raise RobodistillError(
+                    f"stage {later.name!r}: {unknown(f'output of stage {giver!r}', output, outputs)}"
+                )
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _publish(run: RunFolder, record: StageRecord) -> None:
+    """Copy the files that a stage names to the run's own folder, each in one step."""
+    for path in record.summary.get("files", {}).values():
+        target = run.path / Path(path).name
+        if Path(path) != target:
+            aside = target.with_name(f".{target.name}.tmp")
+            shutil.copyfile(path, aside)
+            os.replace(aside, target)

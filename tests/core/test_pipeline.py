@@ -1,0 +1,267 @@
+"""Pipelines: each stage once, resumed where it stopped, never over another configuration's results."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from robodistill.pipeline import PipelineConfig, StageConfig, run_pipeline, table
+from robodistill.runs import RunFolder
+from robodistill_deploy.errors import RobodistillError
+
+
+@dataclass(frozen=True)
+class Settings:
+    task: dict[str, Any] = field(default_factory=lambda: {"name": "toy"})
+    lr: float = 0.1
+    episodes: int = 8
+    seed: int = 0
+    quiet: bool = False
+
+
+class Toys:
+    """Three stages that count how often they ran; ``fail_in`` makes one stop half-way."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.fail_in = ""
+
+    def begin(self, name: str, folder: RunFolder) -> None:
+        self.calls.append(name)
+        (folder.path / "half").write_text(name)
+        if self.fail_in == name:
+            raise KeyboardInterrupt
+
+    def teach(self, config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        assert inputs == {}
+        self.begin("teach", folder)
+        (folder.path / "net").write_text(f"net {config.lr}")
+        return {
+            "net": folder.path / "net",
+            "summary": {"env_steps": 100, "policies": {"teacher": {"return": 3.0}}},
+        }
+
+    def export(self, config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        self.begin("export", folder)
+        (folder.path / "policy.onnx").write_text(inputs["net"].read_text() + " onnx")
+        policy = folder.path / "policy.onnx"
+        return {"policy": policy, "sizes": (1, 2), "summary": {"files": {"policy": policy}, "env_steps": 1}}
+
+    def evaluate(self, config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        self.begin("evaluate", folder)
+        assert inputs["sizes"] == [1, 2]
+        policies = {"onnx": {"return": float(config.episodes)}, "teacher": {"metrics": {"falls": 0}}}
+        return {"summary": {"episodes": config.episodes, "policies": policies}}
+
+    def careless(self, config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"net": folder.path / "never_written"}
+
+    def unsayable(self, config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"net": object()}
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Toys:
+    toys, module = Toys(), ModuleType("toy_stages")
+    for name in ("teach", "export", "evaluate", "careless", "unsayable"):
+        setattr(module, name, getattr(toys, name))
+    monkeypatch.setitem(sys.modules, "toy_stages", module)
+    return toys
+
+
+STAGES = (
+    StageConfig("teacher", "toy_stages:teach", ("task", "lr")),
+    StageConfig("export", "toy_stages:export", ("task",), {"net": "teacher.net"}),
+    StageConfig(
+        "evaluate", "toy_stages:evaluate", ("episodes",), {"policy": "export.policy", "sizes": "export.sizes"}
+    ),
+)
+PIPELINE = PipelineConfig(STAGES)
+
+
+def test_the_whole_and_again(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    first = run_pipeline(PIPELINE, Settings(), run)
+    assert toys.calls == ["teach", "export", "evaluate"]
+    assert (run.path / "policy.onnx").read_text() == "net 0.1 onnx"
+    summary = run.summary()
+    assert summary == first.summary
+    assert {k: summary[k] for k in ("status", "verb", "task", "seed", "env_steps", "episodes", "files")} == {
+        "status": "complete", "verb": "pipeline", "task": "toy", "seed": 0, "env_steps": 101, "episodes": 8,
+        "files": {"policy": "policy.onnx"},
+    }  # fmt: skip
+    assert summary["policies"] == {
+        "teacher": {"return": 3.0, "metrics": {"falls": 0}},
+        "onnx": {"return": 8.0},
+    }
+    stages = summary["stages"]
+    assert summary["wall_s"] == sum(s["wall_s"] for s in stages.values())
+    (run.path / "policy.onnx").unlink()
+    again = run_pipeline(PIPELINE, Settings(quiet=True), run)
+    assert toys.calls == ["teach", "export", "evaluate"]
+    assert again.summary == summary
+    assert run.summary() == summary
+    assert (run.path / "policy.onnx").exists()
+    assert {r.origin for r in again.records.values()} == {"cached"}
+
+
+@pytest.mark.parametrize("failing", ["teach", "export", "evaluate"])
+def test_resumes_at_the_stage_that_was_stopped(toys: Toys, tmp_path: Path, failing: str) -> None:
+    run = RunFolder(tmp_path / "demo")
+    toys.fail_in = failing
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(PIPELINE, Settings(), run)
+    assert run.status == "partial"
+    before, toys.fail_in, toys.calls = toys.calls, "", []
+    lines: list[str] = []
+    outcome = run_pipeline(PIPELINE, Settings(), run, lines.append)
+    assert before[:-1] + toys.calls == ["teach", "export", "evaluate"]
+    assert [r.origin for r in outcome.records.values()].index("resumed") == len(before) - 1
+    assert lines[len(before) - 1].endswith("goes on")
+    fresh = run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "fresh")).summary
+    for timing in ("wall_s", "stages", "env_steps_per_s"):
+        del fresh[timing]
+    assert {key: outcome.summary[key] for key in fresh} == fresh
+
+
+def test_time_of_all_sessions_counts(toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("robodistill.records.time.monotonic", lambda: now[0])
+    begin = toys.begin
+
+    def slow(name: str, folder: RunFolder) -> None:
+        now[0] += 10.0
+        begin(name, folder)
+
+    monkeypatch.setattr(toys, "begin", slow)
+    toys.fail_in = "export"
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path))
+    toys.fail_in = ""
+    outcome = run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path))
+    assert {n: r.wall_s for n, r in outcome.records.items()} == {
+        "teacher": 10.0,
+        "export": 20.0,
+        "evaluate": 10.0,
+    }
+    assert outcome.summary["env_steps_per_s"] == pytest.approx(101 / 30)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table(outcome.records))
+    assert isinstance(console.file, io.StringIO)
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["export", "resumed,", "done", "0:20", "1"] in rows
+    assert ["all", "0:40", "101"] in rows
+
+
+def test_another_configuration_does_not_touch_the_run(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    run_pipeline(PIPELINE, Settings(), run)
+    with pytest.raises(RobodistillError, match=r"episodes is 8 there, 9 here.*run=<name>"):
+        run_pipeline(PIPELINE, Settings(episodes=9), run)
+    assert len(toys.calls) == 3
+    assert run.status == "complete"
+
+
+def test_a_lost_output_runs_the_stage_again(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    run_pipeline(PIPELINE, Settings(), run)
+    (run.stage("teacher").path / "net").unlink()
+    run_pipeline(PIPELINE, Settings(), run)
+    assert toys.calls == ["teach", "export", "evaluate", "teach"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "ran"),
+    [
+        ({"episodes": 9}, ["evaluate"]),
+        ({"lr": 0.2}, ["teach", "export", "evaluate"]),
+        ({"seed": 1}, ["teach", "export", "evaluate"]),
+        ({"quiet": True}, []),
+        ({"task": {"name": "toy", "floor": 1}}, ["teach", "export", "evaluate"]),
+    ],
+)
+def test_reusing_another_run_copies_what_would_be_the_same(
+    toys: Toys, tmp_path: Path, changed: dict[str, Any], ran: list[str]
+) -> None:
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
+    toys.calls.clear()
+    other = RunFolder(tmp_path / "other")
+    reusing = dataclasses.replace(PIPELINE, reuse="demo")
+    outcome = run_pipeline(reusing, dataclasses.replace(Settings(), **changed), other)
+    assert toys.calls == ran
+    copied = [name for name, record in outcome.records.items() if record.origin == "copied"]
+    assert len(copied) == 3 - len(ran)
+    (tmp_path / "demo").rename(tmp_path / "gone")
+    run_pipeline(PIPELINE, dataclasses.replace(Settings(), **changed), other)
+    assert toys.calls == ran
+
+
+def test_a_run_folder_may_move(toys: Toys, tmp_path: Path) -> None:
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
+    (tmp_path / "demo").rename(tmp_path / "moved")
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "moved"))
+    assert len(toys.calls) == 3
+
+
+def test_a_run_of_another_name_is_unknown(toys: Toys, tmp_path: Path) -> None:
+    with pytest.raises(RobodistillError, match=r"pipeline\.reuse=dmo: there is no run"):
+        run_pipeline(dataclasses.replace(PIPELINE, reuse="dmo"), Settings(), RunFolder(tmp_path / "demo"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([StageConfig("a", "x:y"), StageConfig("a", "x:y")], "'a' stands twice"),
+        ([StageConfig("a", "x:y", inputs={"net": "teachr.net"})], "input 'net': unknown stage 'teachr'"),
+        ([STAGES[0], StageConfig("a", "x:y", inputs={"net": "teachr.net"})], "did you mean 'teacher'"),
+        ([STAGES[0], StageConfig("a", "x:y", inputs={"net": "teacher"})], "write <stage>.<output>"),
+    ],
+)
+def test_a_pipeline_that_cannot_run_is_refused(stages: list[StageConfig], said: str) -> None:
+    with pytest.raises(RobodistillError, match=said):
+        PipelineConfig(tuple(stages))
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (StageConfig("b", "toy_stages:tech"), "did you mean 'teach'|unknown name 'tech'"),
+        (
+            StageConfig("b", "toy_stages:teach", ("task.nam",)),
+            "uses 'task.nam': unknown key 'nam': did you mean",
+        ),
+        (
+            StageConfig("b", "toy_stages:export", ("lr",), {"net": "teacher.nte"}),
+            "unknown output of stage 'teacher'",
+        ),
+        (StageConfig("b", "toy_stages:careless"), "never_written was not written"),
+        (StageConfig("b", "toy_stages:unsayable"), "an output is no JSON value or Path"),
+    ],
+)
+def test_a_stage_that_does_not_keep_its_word(
+    toys: Toys, tmp_path: Path, stage: StageConfig, said: str
+) -> None:
+    with pytest.raises(RobodistillError, match=said):
+        run_pipeline(PipelineConfig((STAGES[0], stage)), Settings(), RunFolder(tmp_path))
+    assert RunFolder(tmp_path).status != "complete"
+    if "tech" in stage.type:
+        assert toys.calls == []
+
+
+def test_without_uses_everything_but_the_free_keys_counts(toys: Toys, tmp_path: Path) -> None:
+    pipeline = PipelineConfig((StageConfig("teacher", "toy_stages:teach"),))
+    run_pipeline(pipeline, Settings(), RunFolder(tmp_path / "a"))
+    reusing = dataclasses.replace(pipeline, reuse="a")
+    run_pipeline(reusing, Settings(quiet=True), RunFolder(tmp_path / "b"))
+    assert len(toys.calls) == 1
+    run_pipeline(reusing, Settings(episodes=1), RunFolder(tmp_path / "c"))
+    assert len(toys.calls) == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError, unknown
 
@@ -44,3 +45,12 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, act: str, out_gain: fl
         width = size
     layers.append(linear(width, outputs, out_gain))
     return nn.Sequential(*layers)
+
+
+def slide(net: nn.Sequential, signal: Tensor, taps: Tensor, dilation: int = 1) -> Tensor:
+    """Return the MLP ``net`` at every position of ``signal`` (M, C, L): (M, positions, outputs).
+
+    ``taps`` (hidden, C, k) are the weights of its first layer, which as a convolution copies no window out.
+    """
+    features = F.conv1d(signal, taps, net.get_parameter("0.bias"), dilation=dilation)
+    return net[1:](features.transpose(1, 2))

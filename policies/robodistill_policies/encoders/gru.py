@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError
@@ -38,13 +37,18 @@ class GRUEncoder(Encoder):
         return self.head(hidden), {"gru": hidden}
 
     def unroll(self, x: Tensor, state: State, resets: Tensor) -> tuple[Tensor, State]:
-        """Multiply all inputs at once, then run the recurrence over time."""
-        inputs = self.from_input(x)
-        hidden, keep = state["gru"], (~resets).to(x.dtype).unsqueeze(-1)
-        outputs: list[Tensor] = []
-        for t in range(x.shape[0]):
-            hidden = hidden * keep[t]
-            hidden = cell(inputs[t], F.linear(hidden, self.from_hidden.weight, self.from_hidden.bias), hidden)
+        """Multiply all inputs at once, then run the recurrence over time.
+
+        Measured against torch.nn.GRU on the runs between resets and on padded runs: equally fast, and one shape
+        for every pattern of resets. ``unbind`` matters: the gradient of ``inputs[t]`` is as large as all inputs.
+        """
+        hidden, outputs = state["gru"], []
+        weight, bias = self.from_hidden.weight.t(), self.from_hidden.bias
+        starts = resets.any(dim=1).tolist()
+        for t, inputs in enumerate(self.from_input(x).unbind(0)):
+            if starts[t]:
+                hidden = hidden.masked_fill(resets[t].unsqueeze(1), 0.0)
+            hidden = cell(inputs, torch.addmm(bias, hidden, weight), hidden)
             outputs.append(hidden)
         return self.head(torch.stack(outputs)), {"gru": hidden}
 

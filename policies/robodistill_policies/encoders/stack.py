@@ -6,7 +6,7 @@ from torch import Tensor
 
 from robodistill_policies.config import EncoderConfig
 from robodistill_policies.encoders.window import WindowEncoder
-from robodistill_policies.mlp import mlp
+from robodistill_policies.mlp import mlp, slide
 
 
 class StackEncoder(WindowEncoder):
@@ -17,6 +17,11 @@ class StackEncoder(WindowEncoder):
         super().__init__(config, input_dim)
         self.net = mlp(input_dim * config.history, config.hidden, self.out_dim, config.activation)
 
-    def encode(self, windows: Tensor) -> Tensor:
-        """Return features (B, out_dim) of windows (B, history, input_dim)."""
-        return self.net(windows.flatten(1))
+    def encode(self, lines: Tensor) -> Tensor:
+        """Return features (M, L - history + 1, out_dim) of every window in lines (M, L, input_dim)."""
+        taps = self.net.get_parameter("0.weight").unflatten(1, (self.config.history, self.input_dim))
+        return slide(self.net, lines.transpose(1, 2), taps.transpose(1, 2))
+
+    def encode_window(self, window: Tensor) -> Tensor:
+        """Return features (N, out_dim) of one window each (N, history, input_dim)."""
+        return self.net(window.flatten(1))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError
 from robodistill_policies.config import EncoderConfig, check_sizes
 from robodistill_policies.encoders.base import read_params
 from robodistill_policies.encoders.window import WindowEncoder
-from robodistill_policies.mlp import HIDDEN_GAIN, activation, linear, mlp
+from robodistill_policies.mlp import HIDDEN_GAIN, activation, linear, mlp, slide
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,31 @@ class TCNParams:
 
     def positions(self, history: int) -> int:
         """Return how many positions ``history`` steps become; refuses a history that leaves steps over."""
-        length, step, reach = history, 1, 1
+        reach, step = 1, 1
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
-            length = (length - kernel) // stride + 1
             reach += (kernel - 1) * step
             step *= stride
-        used = reach + (length - 1) * step
-        if length < 1 or used != history:
+        steps_over = (history - reach) % step
+        if history < reach or steps_over:
             # A convolution that leaves steps over drops the newest, the ones that matter most.
-            low = max(reach, used)
+            low = max(reach, history - steps_over)
             raise SpecError(f"encoder.history: {history} does not fit the strides; use {low} or {low + step}")
-        return length
+        return (history - reach) // step + 1
+
+
+class TimeConv(nn.Module):
+    """One convolution over time, whose stride may be traded for dilation."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        """Make orthogonal taps."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, width, kernel))
+        self.bias = nn.Parameter(torch.zeros(width))
+        nn.init.orthogonal_(self.weight, HIDDEN_GAIN)
+
+    def forward(self, signal: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+        """Return (M, width, positions) of a signal (M, width, L)."""
+        return F.conv1d(signal, self.weight, self.bias, stride=stride, dilation=dilation)
 
 
 class TCNEncoder(WindowEncoder):
@@ -56,20 +72,27 @@ class TCNEncoder(WindowEncoder):
     def __init__(self, config: EncoderConfig, input_dim: int) -> None:
         """Make the layers; the history must be a length that the convolutions use whole."""
         super().__init__(config, input_dim)
-        params = read_params(TCNParams, config)
-        width = params.channels
+        self.params = read_params(TCNParams, config)
+        self.positions = self.params.positions(config.history)
+        width = self.params.channels
         self.embed = nn.Sequential(linear(input_dim, width, HIDDEN_GAIN), activation(config.activation))
-        layers: list[nn.Module] = []
-        for kernel, stride in zip(params.kernels, params.strides, strict=True):
-            conv = nn.Conv1d(width, width, kernel, stride)
-            nn.init.orthogonal_(conv.weight, HIDDEN_GAIN)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
-            layers += [conv, activation(config.activation)]
-        self.convs = nn.Sequential(*layers)
-        positions = params.positions(config.history)
-        self.head = mlp(width * positions, config.hidden, self.out_dim, config.activation)
+        self.act = activation(config.activation)
+        self.convs = nn.ModuleList([TimeConv(width, kernel) for kernel in self.params.kernels])
+        self.head = mlp(width * self.positions, config.hidden, self.out_dim, config.activation)
 
-    def encode(self, windows: Tensor) -> Tensor:
-        """Return features (B, out_dim) of windows (B, history, input_dim)."""
-        return self.head(self.convs(self.embed(windows).transpose(1, 2)).flatten(1))
+    def encode(self, lines: Tensor) -> Tensor:
+        """Return features (M, L - history + 1, out_dim) of every window in lines (M, L, input_dim)."""
+        signal, dilation = self.embed(lines).transpose(1, 2), 1
+        # Strides become dilations: windows that begin at neighbouring steps then share what they have in common.
+        for conv, stride in zip(self.convs, self.params.strides, strict=True):
+            signal = self.act(conv(signal, dilation=dilation))
+            dilation *= stride
+        taps = self.head.get_parameter("0.weight").unflatten(1, (-1, self.positions))
+        return slide(self.head, signal, taps, dilation)
+
+    def encode_window(self, window: Tensor) -> Tensor:
+        """Return features (N, out_dim) of one window each (N, history, input_dim)."""
+        signal = self.embed(window).transpose(1, 2)
+        for conv, stride in zip(self.convs, self.params.strides, strict=True):
+            signal = self.act(conv(signal, stride=stride))
+        return self.head(signal.flatten(1))

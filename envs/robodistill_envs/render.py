@@ -41,14 +41,22 @@ OFF = ("disable", "disabled", "off", "false", "0")
 _SHADOW, _GLOW = (0.03, 0.034, 0.039, 1.0), 10.0
 """Colour of a shadow: nearly black but glowing, so that the light changes it little."""
 _PROBE = """
-import sys, importlib, mujoco, numpy
-gl = importlib.import_module("mujoco." + sys.argv[1]).GLContext(16, 16)
+import importlib, sys
+import mujoco, numpy
+gl = importlib.import_module("mujoco." + sys.argv[1]).GLContext(32, 32)
 gl.make_current()
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
-context = mujoco.MjrContext(model, 100)
+data, camera, scene = mujoco.MjData(model), mujoco.MjvCamera(), mujoco.MjvScene(model, 10)
+mujoco.mj_forward(model, data)
+camera.distance = 4
+mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene)
+context, rect, image = mujoco.MjrContext(model, 100), mujoco.MjrRect(0, 0, 32, 32), numpy.zeros((32, 32, 3), numpy.uint8)
+mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
+mujoco.mjr_render(rect, scene, context)
+mujoco.mjr_readPixels(image, None, rect, context)
+print("works" if image.std() > 1 else "draws nothing")
 context.free()
 gl.free()
-print("works")
 """
 
 
@@ -95,11 +103,7 @@ def available_backend() -> str | None:
 
 @functools.cache
 def _works(backend: str) -> bool:
-    environment = {
-        **os.environ,
-        "MUJOCO_GL": backend,
-        "PYOPENGL_PLATFORM": "" if backend == "glfw" else backend,
-    }
+    environment = {**os.environ, "MUJOCO_GL": backend}
     command = [sys.executable, "-c", _PROBE, backend]
     try:
         done = subprocess.run(
@@ -252,10 +256,14 @@ def animate(
     qpos: NDArray[np.floating[Any]],
     *,
     size: tuple[int, int] = (480, 360),
+    camera: Camera | None = None,
     labels: str | Sequence[str] = "",
     arrows: Sequence[Sequence[Arrow]] | None = None,
 ) -> Iterator[Frame]:
-    """Return pictures of a trajectory however this machine can make them: ``frames``, else ``stick_figure_frames``."""
+    """Return pictures of a trajectory however this machine can make them: ``frames``, else ``stick_figure_frames``.
+
+    A drawn figure has its own two views and no arrows.
+    """
     if available_backend() is None:
         return stick_figure_frames(model, qpos, size=size, labels=labels)
-    return frames(model, qpos, size=size, labels=labels, arrows=arrows)
+    return frames(model, qpos, size=size, camera=camera, labels=labels, arrows=arrows)

@@ -157,6 +157,19 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class MetricConfig:
+    """A figure of evaluation: sums of (numerator, denominator) over ticks, reduced over episodes."""
+
+    name: str
+    type: str
+    unit: str
+    reduce: Literal["ratio", "root_ratio", "max"]
+    settle: bool = False
+    """Leave out the time after a command change (reported as ``<name>_unsettled`` with it)."""
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ParameterConfig:
     """A physical quantity drawn anew for each world and episode, uniformly in low..high."""
 
@@ -188,6 +201,8 @@ class CommandConfig:
     """[s] between two draws"""
     zero_probability: float
     """Share of draws that ask to stand still."""
+    tracked_by: str = ""
+    """Function of a World that returns what should follow the command, (num_envs, elements)."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +259,7 @@ class TaskConfig:
     """Mean return that a teacher must reach for results on this task to count."""
     command: CommandConfig | None = None
     push: PushConfig | None = None
-    metrics: tuple[FunctionConfig, ...] = ()
+    metrics: tuple[MetricConfig, ...] = ()
     """Quantities that evaluation reports beside the return."""
 
     def __post_init__(self) -> None:

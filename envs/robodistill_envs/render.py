@@ -50,7 +50,8 @@ data, camera, scene = mujoco.MjData(model), mujoco.MjvCamera(), mujoco.MjvScene(
 mujoco.mj_forward(model, data)
 camera.distance = 4
 mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene)
-context, rect, image = mujoco.MjrContext(model, 100), mujoco.MjrRect(0, 0, 32, 32), numpy.zeros((32, 32, 3), numpy.uint8)
+context, rect = mujoco.MjrContext(model, 100), mujoco.MjrRect(0, 0, 32, 32)
+image = numpy.zeros((32, 32, 3), numpy.uint8)
 mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
 mujoco.mjr_render(rect, scene, context)
 mujoco.mjr_readPixels(image, None, rect, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class VecEnv:
         """Where a repro file goes when a NaN stops the run."""
         self.progress = 1.0
         """Curriculum in [0, 1]: commands and pushes grow with it."""
+        self.before_reset: Callable[[], None] | None = None
+        """Called in each step when the worlds stand where the action led them, before any reset."""
         self._rewards = [(r.name, resolve(r.type), r.weight, r.params) for r in task.rewards]
         self._terminations = [(t.name, resolve(t.type), t.params) for t in task.terminations]
         self._effects = [(resolve(e.type), e.params) for e in task.effects]
@@ -215,6 +218,8 @@ class VecEnv:
         done = terminated | truncated
         info: dict[str, Any] = {"final_obs": final_obs, "done_ids": done.nonzero()[:, 0]}
         obs = final_obs
+        if self.before_reset:
+            self.before_reset()
         self._change_commands(done)
         if info["done_ids"].numel():
             info["episode"] = self._statistics(info["done_ids"], truncated, causes)

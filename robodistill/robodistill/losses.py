@@ -20,6 +20,9 @@ def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
     clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
     with torch.no_grad():
         kl = gaussian.kl(batch["mean"], batch["log_std"], output.mean, output.log_std)
+        if "mirrored" in batch.data:
+            # a mirrored sample also differs by the old policy's own asymmetry, which is no step of ours
+            kl = kl[~batch["mirrored"]]
         batch.metrics["kl"] = kl.mean()
         batch.metrics["clipped"] = ((ratio - 1.0).abs() > clip).float().mean()
     return -torch.minimum(ratio * advantage, clipped * advantage).mean()

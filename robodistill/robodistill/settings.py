@@ -149,6 +149,8 @@ class EvaluateConfig:
     """[s] after a command change that the settled tracking error leaves out."""
     record: int = 3
     """Episodes whose trajectories are kept for plots and video."""
+    record_by: str = ""
+    """Keep the episodes with the largest value of this parameter; empty keeps the first ones."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -53,6 +53,7 @@ class Mirror:
         """Reflect a random ``share`` of the samples in place; what the old policy did is reflected with them."""
         size = batch.data["action"].shape[0]
         chosen = torch.rand(size, generator=generator) < share
+        batch.data["mirrored"] = chosen
         batch.obs = {g: torch.where(chosen.unsqueeze(1), self.obs(g, v), v) for g, v in batch.obs.items()}
         permutation, _ = self._action
         for name in ("action", "mean", "label_mean"):

@@ -11,6 +11,7 @@ from torch import nn
 
 from robodistill.checkpoint import has_tree, load_tree, save_tree
 from robodistill.collect import Collector
+from robodistill.networks import checkpoint_texts
 from robodistill.phases import Phase
 from robodistill.runs import RunFolder
 from robodistill.settings import TrainConfig
@@ -26,8 +27,10 @@ Report = Callable[[int, int, dict[str, float]], None]
 class Trainer:
     """Trains the networks of one TrainConfig in one VecEnv."""
 
-    def __init__(self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int) -> None:
+    def __init__(self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int, saved: str) -> None:
         self.config, self.env, self.networks = config, env, networks
+        self.saved = saved
+        """The policy whose architecture its checkpoints spell out."""
         self.generator = torch.Generator().manual_seed(seed)
         mirror = Mirror(env.spec) if any(p.mirror for p in config.method.phases.values()) else None
         self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
@@ -75,21 +78,33 @@ class Trainer:
             assert isinstance(network, (Policy, Critic))
             network.update_normalizer(obs)
 
-    def run(self, folder: RunFolder, report: Report) -> None:
-        """Train to the end, from the last checkpoint if there is one; ``best`` has the highest mean return."""
+    def resume(self, folder: RunFolder) -> None:
+        """Go on from the last checkpoint in ``folder``, if there is one."""
         self.env.repro_folder = folder.path
         if has_tree(folder.checkpoint("last")):
             self.load_state_dict(load_tree(folder.checkpoint("last")))
+
+    def run(self, folder: RunFolder, report: Report) -> None:
+        """Train to the end; ``last`` is the latest checkpoint, ``best`` the one with the highest mean return."""
         saved = time.monotonic()
         while self.iteration < self.config.iterations:
             figures = self.iterate()
             report(self.iteration, self.env_steps, figures)
-            late = self.progress > 0.5 and figures.get("collect/curriculum", 1.0) >= 1.0
-            if late and figures.get("episode/return", float("-inf")) > self.best_return:
-                self.best_return = figures["episode/return"]
-            if time.monotonic() - saved > self.config.checkpoint_every_s or self.iteration == self.config.iterations:
-                save_tree(folder.checkpoint("last"), self.state_dict())
+            last = self.iteration == self.config.iterations
+            if last or time.monotonic() - saved > self.config.checkpoint_every_s:
+                self._save(folder, figures)
                 saved = time.monotonic()
+
+    def _save(self, folder: RunFolder, figures: dict[str, float]) -> None:
+        policy = self.networks[self.saved]
+        assert isinstance(policy, Policy)
+        texts = checkpoint_texts(policy, self.env.spec)
+        reached = figures.get("episode/return", float("-inf"))
+        # returns count only once the curriculum is over: earlier ones were earned on an easier task
+        if reached > self.best_return and figures["collect/curriculum"] >= 1.0:
+            self.best_return = reached
+            save_tree(folder.checkpoint("best"), self.state_dict(), texts)
+        save_tree(folder.checkpoint("last"), self.state_dict(), texts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, optimisers, collector, environment, random state and counters."""

@@ -95,6 +95,14 @@ class MjbatchEngine(Engine):
         # (N, kinds, [last info, number]); a reset clears the counters
         return torch.from_numpy((self._warning[:, _DIVERGED, 1] > 0).any(axis=1))
 
+    def expanded(self) -> dict[str, Tensor]:
+        """Return the live per-world model fields that were asked for, (N, ...) each."""
+        return {name: torch.from_numpy(value) for name, value in self._fields.items()}
+
+    def row(self, world: int) -> np.ndarray[Any, Any]:
+        """Return a copy of a world's integration state, in ``mj_getState``'s order."""
+        return self._rows[world].copy()
+
     def state_dict(self) -> dict[str, Any]:
         """Return integration rows, expanded fields, warning counters and derived buffers."""
         return {

@@ -41,6 +41,14 @@ def scaled(engine: Engine, world: World, ids: Tensor, *, field: str, parameter: 
     engine.field(field)[ids] = value * factor.view(-1, *([1] * value.dim()))
 
 
+def scaled_body(engine: Engine, world: World, ids: Tensor, *, body: str, parameter: str) -> None:
+    """Multiply a body's mass and inertia by a scalar parameter."""
+    index = engine.model.body(body).id
+    factor = world.parameter(parameter)[ids, 0].double()
+    engine.field("body_mass")[ids, index] = _template(engine, "body_mass")[index] * factor
+    engine.field("body_inertia")[ids, index] = _template(engine, "body_inertia")[index] * factor.unsqueeze(1)
+
+
 def position_servos(
     engine: Engine, world: World, ids: Tensor, *, strength: str, kp_scale: str, kd_scale: str, offset: str
 ) -> None:

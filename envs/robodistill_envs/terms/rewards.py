@@ -121,9 +121,9 @@ def fell(world: World) -> Tensor:
     return world.terminated.float()
 
 
-def upright(world: World, *, sensor: str) -> Tensor:
-    """Return (1 + cos angle) / 2 of a joint angle that is zero when upright."""
-    return 0.5 * (1.0 + torch.cos(world.true(sensor)[:, 0]))
+def upright(world: World, *, sensor: str, sharpness: float) -> Tensor:
+    """Return ((1 + cos angle) / 2)^sharpness of a joint angle that is zero when upright."""
+    return (0.5 * (1.0 + torch.cos(world.true(sensor)[:, 0]))).pow(sharpness)
 
 
 def squared(world: World, *, sensor: str) -> Tensor:

@@ -1,0 +1,181 @@
+"""Check: the exported file in a plain single-world MuJoCo loop, beside the environment it was trained in.
+
+The loop here reads MuJoCo's sensors by name and shares no code with VecEnv. Its state is set to the
+environment's after every tick, so that a difference shows where it arises and contact chaos plays no part.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from robodistill_deploy import runtime
+from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.engines.mjbatch import MjbatchEngine
+from robodistill_envs.model import MEASURED
+from robodistill_envs.observation import SignalTerms
+from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_envs.config import TaskConfig
+from robodistill_policies.policy import Policy
+
+TOLERANCE = 1e-5
+"""Largest accepted difference: of a term as the network reads it, of a target in units of its scale."""
+
+
+@dataclass
+class CheckResult:
+    """Largest differences over all ticks."""
+
+    terms: dict[str, float] = field(default_factory=dict)
+    actions: dict[str, float] = field(default_factory=dict)
+    onnx_vs_torch: float = 0.0
+    """The file against the torch policy on identical inputs, in units of the action scale."""
+    physics: float = 0.0
+    """Largest |qpos| difference of one control step [m, rad]."""
+    ticks: int = 0
+    first: str = ""
+    """What differed first, and when; empty if nothing did."""
+
+    def note(self, kind: str, name: str, error: float, tick: int) -> None:
+        """Take in one comparison."""
+        table = self.terms if kind == "term" else self.actions
+        table[name] = max(table.get(name, 0.0), error)
+        if not error <= TOLERANCE and not self.first:
+            self.first = f"{kind} {name!r} differs by {error:.2e} at tick {tick}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``check.json`` holds."""
+        passed = not self.first and self.onnx_vs_torch <= TOLERANCE
+        return {"terms": self.terms, "actions": self.actions, "onnx_vs_torch": self.onnx_vs_torch,
+                "physics": self.physics, "ticks": self.ticks, "first_difference": self.first, "passed": passed}  # fmt: skip
+
+
+class PlainRobot:
+    """One world stepped with ``mj_step``: sensors by name in, joint targets by name out."""
+
+    def __init__(self, model: mujoco.MjModel, task: TaskConfig, bias: dict[str, np.ndarray[Any, Any]]) -> None:
+        self.model, self.task, self.bias = model, task, bias
+        self.data = mujoco.MjData(model)
+
+    def synchronise(self, row: np.ndarray[Any, Any]) -> None:
+        """Take over an integration state."""
+        mujoco.mj_setState(self.model, self.data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+
+    def read(self, command: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return what the driver delivers: undisturbed but for the constant biases of this robot."""
+        signals: dict[str, np.ndarray[Any, Any]] = {}
+        for sensor in self.task.robot.sensors:
+            values = [self.data.sensor(f"{MEASURED}{sensor.name}.{o}").data for o in sensor.objects]
+            value = np.concatenate(values).astype(np.float32)
+            bias = self.bias.get(sensor.name)
+            if bias is not None:
+                value = _tilted(value, bias) if len(value) == 4 else value + bias
+            signals[sensor.name] = value.astype(np.float32)
+        if self.task.command:
+            signals[self.task.command.signal] = command
+        return signals
+
+    def step(self, targets: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Hold the targets for one control period."""
+        for action in self.task.robot.actions:
+            for joint, value in zip(action.names, targets[action.name], strict=True):
+                self.data.actuator(joint).ctrl = value
+        mujoco.mj_step(self.model, self.data, self.task.decimation)
+
+
+def _tilted(quat: np.ndarray[Any, Any], tilt: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    angle = float(np.linalg.norm(tilt))
+    error, result = np.array([1.0, 0.0, 0.0, 0.0]), np.empty(4)
+    if angle > 0.0:
+        mujoco.mju_axisAngle2Quat(error, tilt.astype(np.float64) / angle, angle)
+    mujoco.mju_mulQuat(result, quat.astype(np.float64), error)
+    return result
+
+
+def _plain_copy(env: VecEnv) -> PlainRobot:
+    """Return a plain robot with the model fields of world 0."""
+    engine = env.engine
+    assert isinstance(engine, MjbatchEngine)
+    model = copy.copy(engine.model)
+    for name, values in engine.expanded().items():
+        target = getattr(model, name)
+        target[:] = values[0].numpy().reshape(target.shape)
+    parameters = {k: v[0].numpy() for k, v in env.world.parameters.items()}
+    bias = {name: parameters[s.bias] for name, s in env.task.signals.items() if s.bias}
+    return PlainRobot(model, env.task, bias)
+
+
+@torch.no_grad()
+def check_policy(path: Path, policy: Policy, task: TaskConfig, seed: int, ticks: int = 500) -> CheckResult:
+    """Drive one world with the file for ``ticks``; compare signals, terms and targets with the environment's."""
+    file = runtime.load_policy(path)
+    env = VecEnv(task, 1, seed=seed, threads=1, disturbances=Disturbances(noise=False, pushes=False))
+    interface = file.spec.interface
+    terms = SignalTerms(interface, "sensors")
+    obs = env.reset()
+    robot = _plain_copy(env)
+    engine = env.engine
+    assert isinstance(engine, MjbatchEngine)
+    robot.synchronise(engine.row(0))
+    mujoco.mj_forward(robot.model, robot.data)
+    state = policy.initial_state(1)
+    scale = {p.name: np.array(p.scale) for p in interface.actions}
+    result = CheckResult(ticks=ticks)
+    for tick in range(ticks):
+        signals = robot.read(env.world.command[0].numpy())
+        internals = {i.name: torch.from_numpy(file.state(i.name)) for i in interface.internals}
+        inputs = {k: torch.from_numpy(v).unsqueeze(0) for k, v in signals.items()} | internals
+        start = 0
+        for term, value in zip(interface.terms("sensors"), terms.values(inputs), strict=True):
+            theirs = obs["sensors"][0, start : start + term.dim]
+            result.note("term", term.name, float((value[0] - theirs).abs().max()), tick)
+            start += term.dim
+        targets = file.tick(signals)
+        output, state = policy.step(obs, state)
+        raw = _raw(targets, interface, scale)
+        same = torch.clamp(output.mean[0], *_raw_limits(interface))
+        error = float((raw - same).abs().max())
+        result.onnx_vs_torch = max(result.onnx_vs_torch, error)
+        offset = 0
+        for part in interface.actions:
+            piece = slice(offset, offset + part.dim)
+            result.note("action", part.name, float((raw[piece] - same[piece]).abs().max()), tick)
+            offset += part.dim
+        robot.step(targets)
+        obs, _, terminated, truncated, _ = env.step(output.mean)
+        if bool(terminated[0] | truncated[0]):
+            file.reset()
+            state = policy.initial_state(1)
+            robot = _plain_copy(env)
+            robot.synchronise(engine.row(0))
+            mujoco.mj_forward(robot.model, robot.data)
+            continue
+        qpos = engine.state("qpos")[0].numpy()
+        result.physics = max(result.physics, float(np.abs(robot.data.qpos - qpos).max()))
+        robot.synchronise(engine.row(0))
+    return result
+
+
+def _raw(targets: dict[str, np.ndarray[Any, Any]], interface: Any, scale: dict[str, np.ndarray[Any, Any]]) -> torch.Tensor:
+    parts = [(targets[p.name] - np.array(p.default)) / scale[p.name] for p in interface.actions]
+    return torch.from_numpy(np.concatenate(parts)).float()
+
+
+def _raw_limits(interface: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    low, high = (
+        torch.tensor([(v - d) / s for p in interface.actions for v, d, s in zip(getattr(p, end), p.default, p.scale, strict=True)])
+        for end in ("lower", "upper")
+    )
+    return low, high
+
+
+def raise_if_failed(result: CheckResult) -> None:
+    """Raise with the first difference."""
+    if not result.to_dict()["passed"]:
+        raise RobodistillError(f"check failed: {result.first or f'onnx and torch differ by {result.onnx_vs_torch:.2e}'}")

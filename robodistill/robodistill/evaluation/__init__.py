@@ -1,0 +1,1 @@
+"""Compare policies on the same seeds: rollouts, intervals, probes of the latent."""

@@ -1,0 +1,199 @@
+"""Export: one ``policy.onnx`` that takes signals and returns targets, with its PolicySpec inside."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxscript
+import torch
+from torch import Tensor, nn
+
+from robodistill.runs import git_state
+from robodistill_deploy.errors import RobodistillError
+from robodistill_deploy.policy_file import METADATA_KEY, stamp
+from robodistill_deploy.policy_spec import (
+    PLACEHOLDER, SCHEMA, Envelope, PolicySpec, Provenance, Range, SelfTest, StateSpec, Statistics, Tick, restrict,
+)  # fmt: skip
+from robodistill_deploy.resolve import resolve
+from robodistill_deploy.spec import InterfaceSpec
+from robodistill_envs.config import TaskConfig
+from robodistill_envs.observation import SignalTerms
+from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_policies.policy import Policy
+
+OPSET = 18
+ATOL = 1e-5
+"""Tolerance of the self-test, in units of the action scale."""
+_TICKS, _SEQUENCE = 8, 30
+Signals = dict[str, Tensor]
+
+
+class RobotGraph(nn.Module):
+    """Signals and state in, targets and next state out: terms, normalisation, memory and scaling inside."""
+
+    def __init__(self, policy: Policy, spec: InterfaceSpec) -> None:
+        super().__init__()
+        if policy.config.reads != ("sensors",):
+            raise RobodistillError(f"export: the policy reads {policy.config.reads}, a robot delivers only ('sensors',)")
+        self.spec = restrict(spec, "sensors")
+        self.policy = policy
+        self.terms = SignalTerms(self.spec, "sensors")
+        self.internals = nn.ModuleDict(
+            {i.name: resolve(i.type)(i.dim, spec.control_dt, **i.params) for i in self.spec.internals}
+        )
+        for field in ("default", "scale", "lower", "upper"):
+            values = torch.tensor([v for part in spec.actions for v in getattr(part, field)])
+            self.register_buffer(field, values, persistent=False)
+        self.state_names = [*self.internals, *policy.initial_state(1)]
+
+    def initial(self) -> dict[str, Tensor]:
+        """Return every state of one robot at the start, (1, ...)."""
+        internals = {name: module.initial().unsqueeze(0) for name, module in self.internals.items()}
+        return {**internals, **self.policy.initial_state(1)}
+
+    def forward(self, signals: Signals, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the targets of each action part and the next states, in the order of ``state_names``."""
+        obs = {"sensors": self.terms({**signals, **state})}
+        output, memory = self.policy.step(obs, {k: v for k, v in state.items() if k not in self.internals})
+        targets = torch.clamp(self.default + self.scale * output.mean, self.lower, self.upper)
+        parts = torch.split(targets, [part.dim for part in self.spec.actions], dim=-1)
+        after = {name: module(state[name], output.mean) for name, module in self.internals.items()} | memory
+        return list(parts), [after[name] for name in self.state_names]
+
+
+class _Positional(nn.Module):
+    """The graph with tensors for arguments, as the exporter wants it."""
+
+    def __init__(self, graph: RobotGraph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return targets, then next states."""
+        names = [s.name for s in self.graph.spec.signals]
+        signals = dict(zip(names, tensors[: len(names)], strict=True))
+        state = dict(zip(self.graph.state_names, tensors[len(names) :], strict=True))
+        parts, after = self.graph(signals, state)
+        return (*parts, *after)
+
+
+def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
+    """Return the checked, optimised model of ``graph`` at batch 1."""
+    signals = [torch.zeros(1, s.dim) for s in graph.spec.signals]
+    state = graph.initial()
+    names_in = [f"signal.{s.name}" for s in graph.spec.signals] + [f"state.{n}" for n in graph.state_names]
+    names_out = [f"action.{p.name}" for p in graph.spec.actions] + [f"next.{n}" for n in graph.state_names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing a user can act on
+        program = torch.onnx.export(
+            _Positional(graph).eval(), (*signals, *(state[n] for n in graph.state_names)),
+            input_names=names_in, output_names=names_out, dynamo=True, opset_version=OPSET, verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise RobodistillError("export: torch returned no model")
+    model = program.model_proto
+    model = onnxscript.optimizer.optimize(model, input_size_limit=10**7, output_size_limit=10**7)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@torch.no_grad()
+def record(graph: RobotGraph, signals: list[Signals], resets: list[bool]) -> list[Tick]:
+    """Return what ``graph`` does with recorded ``signals`` (each (1, dim)), beginning anew where ``resets``."""
+    state = graph.initial()
+    ticks: list[Tick] = []
+    for values, reset in zip(signals, resets, strict=True):
+        state = graph.initial() if reset else state
+        parts, after = graph(values, state)
+        state = dict(zip(graph.state_names, after, strict=True))
+        ticks.append(Tick(reset, {k: tuple(v[0].tolist()) for k, v in values.items()},
+                          {p.name: tuple(t[0].tolist()) for p, t in zip(graph.spec.actions, parts, strict=True)}))  # fmt: skip
+    return ticks
+
+
+@torch.no_grad()
+def drive_and_record(env: VecEnv, graph: RobotGraph, steps: int) -> list[Signals]:
+    """Let ``graph`` drive world 0 of ``env`` and return the signals it saw, ``steps`` times (1, dim)."""
+    env.reset()
+    scale, default = graph.get_buffer("scale"), graph.get_buffer("default")
+    state, seen = graph.initial(), []
+    for _ in range(steps):
+        values = {s.name: env.world.signals[s.name][:1].clone() for s in graph.spec.signals}
+        seen.append(values)
+        parts, after = graph(values, state)
+        state = dict(zip(graph.state_names, after, strict=True))
+        env.step(((torch.cat(parts, dim=-1) - default) / scale).expand(env.num_envs, -1))
+    return seen
+
+
+def envelope_of(task: TaskConfig, policy: Policy, spec: InterfaceSpec) -> Envelope:
+    """Return the conditions of training, from the task and from the statistics that the policy gathered."""
+    ranges = {name: Range(p.low, p.high, p.unit) for name, p in task.parameters.items()}
+    normalizer = policy.normalizers["sensors"]
+    mean, std = normalizer.get_buffer("mean"), normalizer.get_buffer("var").sqrt()
+    observations: dict[str, Statistics] = {}
+    start = 0
+    for term in spec.terms("sensors"):
+        stop = start + term.dim
+        observations[term.name] = Statistics(tuple(mean[start:stop].tolist()), tuple(std[start:stop].tolist()))
+        start = stop
+
+    def span(name: str) -> tuple[float, float]:
+        return (task.parameters[name].low[0], task.parameters[name].high[0]) if name in task.parameters else (0.0, 0.0)
+
+    noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0}
+    return Envelope(noise, span("signal_delay"), span("action_delay"), ranges, observations)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a student comes from."""
+
+    method: str
+    seed: int
+    checkpoints: Mapping[str, str]
+    """role -> sha256"""
+
+
+def _provenance(origin: Origin) -> Provenance:
+    git = git_state()
+    commit = "unknown" if git is None else str(git.get("commit", "unknown")) + ("-dirty" if git.get("dirty") else "")
+    return Provenance(
+        robodistill=importlib.metadata.version("robodistill"), git=commit, torch=torch.__version__,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        method=origin.method, checkpoints=dict(origin.checkpoints), seed=origin.seed, license="Apache-2.0",
+    )  # fmt: skip
+
+
+def export_policy(policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin: Origin, path: Path) -> PolicySpec:
+    """Write ``path``, one sealed file; the self-test inside holds signals of the simulated robot, driven by it."""
+    graph = RobotGraph(policy.eval(), spec).eval()
+    env = VecEnv(task, 1, seed=origin.seed + 77, threads=1, disturbances=Disturbances())
+    seen = drive_and_record(env, graph, _SEQUENCE + 10 * _TICKS)
+    sequence = record(graph, seen[:_SEQUENCE], [t in (0, _SEQUENCE // 2) for t in range(_SEQUENCE)])
+    ticks = record(graph, seen[_SEQUENCE::10], [True] * _TICKS)
+    policy_spec = PolicySpec(
+        schema=SCHEMA, group="sensors", interface=graph.spec,
+        states=tuple(StateSpec(n, tuple(v.shape), tuple(v.flatten().tolist())) for n, v in graph.initial().items()),
+        envelope=envelope_of(task, policy, graph.spec), provenance=_provenance(origin),
+        self_test=SelfTest(ATOL, tuple(ticks), tuple(sequence)), digest=PLACEHOLDER,
+    )  # fmt: skip
+    model = to_onnx(graph)
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, policy_spec.to_json()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".onnx")
+    os.close(handle)
+    onnx.save_model(model, name)
+    stamp(name)
+    os.replace(name, path)
+    return policy_spec

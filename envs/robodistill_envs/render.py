@@ -170,7 +170,7 @@ def frames(
     backend = available_backend()
     if backend is None:
         raise RobodistillError(
-            "no OpenGL here: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6 and MUJOCO_GL=osmesa), "
+            "no OpenGL here: apt-get install libegl1 libopengl0 libgl1-mesa-dri (or libosmesa6 alone), "
             "or draw with stick_figure_frames"
         )
     view = _View(model, qpos, camera or Camera())

@@ -4,7 +4,8 @@ The exporter, which may use the ``onnx`` package (this layer may not), writes a 
 
 1. Build the ``PolicySpec`` with ``digest=PLACEHOLDER``.
 2. Put ``spec.to_json()`` into the model's ``metadata_props`` under ``METADATA_KEY``, once.
-3. Save the model as one file: weights inside, never as external data.
+3. Save the model as one file: weights inside, never as external data; ``ir_version`` at most 9, which the
+   oldest onnxruntime supported (1.17) reads; no ``metadata_props`` on nodes, where torch leaves stack traces.
 4. Call ``stamp(path)`` last; any later change to the file breaks the seal.
 
 The digest is the sha256 of the file in which the 64 digits of the digest field are zeros. They are

@@ -61,6 +61,8 @@ def test_every_flipped_byte_is_refused(path: Path) -> None:
         spoiled = bytearray(data)
         spoiled[i] ^= 1 << int(rng.integers(8))
         path.write_bytes(spoiled)
+        with pytest.raises(SpecError):  # by the digest alone, before anything is parsed
+            verify(path)
         refused(path)
 
 
@@ -69,9 +71,9 @@ def test_truncated_empty_and_extended_files_are_refused(path: Path) -> None:
     digest = data.index(b'"digest":"')
     for size in (0, 1, len(data) // 2, digest + 20, digest + 74, len(data) - 1):
         path.write_bytes(data[:size])
-        refused(path)
+        refused(path, "damaged")
     path.write_bytes(data + b"\0")
-    refused(path)
+    refused(path, "damaged")
 
 
 def test_unstamped_file_is_refused(write: Write) -> None:

@@ -203,9 +203,6 @@ def test_foot_is_a_ball_with_a_site_at_its_centre(model: mujoco.MjModel, leg: st
     assert site.size[0] > foot.size[0]  # a touch sensor counts contacts inside its site
 
 
-# -- appearance ------------------------------------------------------------------------------------------------
-
-
 def test_every_body_is_dressed_and_clothes_touch_nothing(model: mujoco.MjModel):
     visual = model.geom_group == 2
     assert set(model.geom_bodyid[visual]) == set(range(1, model.nbody))
@@ -232,9 +229,6 @@ def test_physics_is_the_same_bits_without_visuals():
         paths.append(np.array(path))
     assert contacts == {0, 3}  # the floor and collision geoms, and it did land
     np.testing.assert_array_equal(*paths)
-
-
-# -- configuration ---------------------------------------------------------------------------------------------
 
 
 def per_joint(values: list[float], count: int) -> list[float]:

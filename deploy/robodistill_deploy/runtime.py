@@ -101,6 +101,13 @@ class Policy:
         """Return to the initial state: no history, no last action."""
         self._feeds.update(self._initial)
 
+    def state(self, name: str) -> Array:
+        """Return a copy of state ``name`` as it stands before the next tick, such as ``last_action``."""
+        key = f"state.{name}"
+        if key not in self._feeds or name not in {state.name for state in self._spec.states}:
+            raise RobodistillError(unknown("state", name, [state.name for state in self._spec.states]))
+        return self._feeds[key].copy()
+
     def tick(self, signals: Mapping[str, SignalValue]) -> dict[str, Array]:
         """Advance by one control period.
 

@@ -53,7 +53,7 @@ def _action(robot: RobotConfig, action: ActionConfig) -> ActionPart:
         name=action.name, kind=action.kind, names=action.names, default=values("default"), scale=values("scale"),
         lower=values("lower"), upper=values("upper"), kp=values("kp"), kd=values("kd"),
         effort_limit=values("effort_limit"), velocity_limit=values("velocity_limit"), unit=action.unit,
-        mirror=joint_mirror(robot, action.names) if robot.mirror else None,
+        mirror=joint_mirror(robot, action.names) if robot.mirror or robot.mirror_sign else None,
     )  # fmt: skip
 
 

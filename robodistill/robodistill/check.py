@@ -106,6 +106,7 @@ def _plain_copy(env: VecEnv) -> PlainRobot:
     for name, values in engine.expanded().items():
         target = getattr(model, name)
         target[:] = values[0].numpy().reshape(target.shape)
+    mujoco.mj_setConst(model, mujoco.MjData(model))  # what follows from masses follows here too
     parameters = {k: v[0].numpy() for k, v in env.world.parameters.items()}
     bias = {name: parameters[s.bias] for name, s in env.task.signals.items() if s.bias}
     return PlainRobot(model, env.task, bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import logging
 import os
 import tempfile
 import warnings
@@ -74,14 +75,14 @@ class _Positional(nn.Module):
 
     def __init__(self, graph: RobotGraph) -> None:
         super().__init__()
-        self.graph = graph
+        self.robot = graph
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return targets, then next states."""
-        names = [s.name for s in self.graph.spec.signals]
+        names = [s.name for s in self.robot.spec.signals]
         signals = dict(zip(names, tensors[: len(names)], strict=True))
-        state = dict(zip(self.graph.state_names, tensors[len(names) :], strict=True))
-        parts, after = self.graph(signals, state)
+        state = dict(zip(self.robot.state_names, tensors[len(names) :], strict=True))
+        parts, after = self.robot(signals, state)
         return (*parts, *after)
 
 
@@ -92,7 +93,10 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
     names_in = [f"signal.{s.name}" for s in graph.spec.signals] + [f"state.{n}" for n in graph.state_names]
     names_out = [f"action.{p.name}" for p in graph.spec.actions] + [f"next.{n}" for n in graph.state_names]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing a user can act on
+        # the exporter's own deprecations and its search for torchvision: nothing a user can act on
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
             _Positional(graph).eval(), (*signals, *(state[n] for n in graph.state_names)),
             input_names=names_in, output_names=names_out, dynamo=True, opset_version=OPSET, verbose=False,
@@ -101,8 +105,19 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
         raise RobodistillError("export: torch returned no model")
     model = program.model_proto
     model = onnxscript.optimizer.optimize(model, input_size_limit=10**7, output_size_limit=10**7)
+    # the exporter writes IR 10, which onnxruntime 1.17 refuses; nothing of it is used
+    model.ir_version = 8
+    _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces with the paths of this machine."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
 
 
 @torch.no_grad()
@@ -187,7 +202,6 @@ def export_policy(policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin:
         self_test=SelfTest(ATOL, tuple(ticks), tuple(sequence)), digest=PLACEHOLDER,
     )  # fmt: skip
     model = to_onnx(graph)
-    del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, policy_spec.to_json()
     path.parent.mkdir(parents=True, exist_ok=True)

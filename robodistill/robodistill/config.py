@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from robodistill.decode import ConfigError, decode
 from robodistill_deploy.errors import unknown
 
-__all__ = ["ConfigError", "compose", "decode", "groups"]
+__all__ = ["ConfigError", "compose", "decode", "groups", "overlay"]
 
 TREE = "robodistill_configs"
 FOLDER_KEY = "config_dir"
@@ -60,6 +60,19 @@ def compose(overrides: Sequence[str], tree: str = TREE) -> dict[str, Any]:
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_one_line(error)) from error
         return _plain(composed)
+
+
+def overlay(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a run's own configuration with ``overrides`` (``key=value`` words) put on top."""
+    composed = OmegaConf.create(dict(stored))
+    for override in map(_parse, overrides):
+        key = override.key_or_group
+        if override.is_add() or override.is_delete() or not _has(composed, key):
+            raise ConfigError(f"{_unknown_key(key, composed)}; with task=<name> the whole tree is open")
+        if OmegaConf.is_config(OmegaConf.select(composed, key)) and isinstance(override.value(), str):
+            raise ConfigError(f"{key}={override.value()} would exchange a whole part: say task=<name> too")
+        OmegaConf.update(composed, key, override.value(), merge=False)
+    return _plain(composed)
 
 
 def _take_folder(overrides: Sequence[str]) -> tuple[list[str], Path | None]:

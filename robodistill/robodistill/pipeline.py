@@ -88,32 +88,67 @@ class PipelineRun:
 
 
 def run_pipeline(
-    pipeline: PipelineConfig, config: Any, run: RunFolder, announce: Callable[[str], None] = lambda line: None
+    pipeline: PipelineConfig,
+    config: Any,
+    run: RunFolder,
+    announce: Callable[[str], None] = lambda line: None,
+    only: str | None = None,
+    verb: str = "pipeline",
 ) -> PipelineRun:
-    """Run the stages that are not done yet, in order.
+    """Run the stages that are not done yet, in order; with ``only``, that one, after those that feed it are done.
 
-    ``config`` is the dataclass that the stages get. ``announce`` is given a line as each stage begins.
+    ``config`` is the dataclass that the stages get. ``announce`` is given a line as each stage begins. ``verb`` goes
+    into the summaries: the run's, and one in the folder of each stage.
     """
     # Before the first stage begins: a typo in the last one shows at once.
     functions: list[StageFunction] = [resolve(stage.type) for stage in pipeline.stages]
+    if only is not None and only not in (stage.name for stage in pipeline.stages):
+        raise RobodistillError(unknown("stage", only, [stage.name for stage in pipeline.stages]))
     values = plain(to_plain(config))
-    run.prepare(values, FREE)
+    run.prepare(values, FREE, f" (pipeline.reuse={run.path.name} keeps what would be the same)")
     done: dict[str, StageRecord] = {}
     for number, (stage, function) in enumerate(zip(pipeline.stages, functions, strict=True), 1):
+        lacking = [giver for giver in _givers(stage) if giver not in done]
+        if lacking and stage.name == only:
+            raise RobodistillError(
+                f"{only} needs {lacking[0]}, which is not done in {run.path}; do that first"
+            )
+        if lacking:
+            continue
         record = _find(pipeline, stage, _digest(stage, values, done), run)
-        announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}")
+        if record.status == "partial" and only not in (None, stage.name):
+            continue
         done[stage.name] = record
+        if only in (None, stage.name):
+            announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}")
         if record.status == "partial":
-            inputs = {name: _output(done, source) for name, source in stage.inputs.items()}
-            with recorded(record, run):
-                record.finish(function(config, run.stage(stage.name), inputs), run)
-                _check_outputs(pipeline, stage, record.outputs)
-                record.status = "complete"
-            run.write_summary(summarise(values, done), "partial")
+            _perform(pipeline, stage, function, config, run, done)
+            run.stage(stage.name).write_summary(summarise(values, {stage.name: record}, verb))
+            run.write_summary(summarise(values, done, verb), "partial")
         _publish(run, record)
-    summary = summarise(values, done)
-    run.write_summary(summary)
+    run.write_summary(summarise(values, done, verb), "complete" if len(done) == len(functions) else "partial")
     return PipelineRun(run.summary(), done)
+
+
+def _perform(
+    pipeline: PipelineConfig,
+    stage: StageConfig,
+    function: StageFunction,
+    config: Any,
+    run: RunFolder,
+    done: Mapping[str, StageRecord],
+) -> None:
+    """Call a stage's function and keep what it gives in its record."""
+    record, folder = done[stage.name], run.stage(stage.name)
+    folder.prepare(plain(to_plain(config)), FREE)
+    inputs: dict[str, Any] = {}
+    for name, source in stage.inputs.items():
+        giver, _, output = source.partition(".")
+        inputs[name] = done[giver].outputs[output]
+    with recorded(record, run):
+        record.finish(function(config, folder, inputs), run)
+        _check_outputs(pipeline, stage, record.outputs)
+        record.status = "complete"
 
 
 def table(records: Mapping[str, StageRecord]) -> Table:
@@ -131,7 +166,7 @@ def table(records: Mapping[str, StageRecord]) -> Table:
     return shown
 
 
-def summarise(values: Mapping[str, Any], done: Mapping[str, StageRecord]) -> dict[str, Any]:
+def summarise(values: Mapping[str, Any], done: Mapping[str, StageRecord], verb: str) -> dict[str, Any]:
     """Return the run's summary: totals, then what the stages reported, later ones over earlier ones."""
     task = values.get("task")
     steps = sum(record.env_steps for record in done.values())
@@ -142,7 +177,7 @@ def summarise(values: Mapping[str, Any], done: Mapping[str, StageRecord]) -> dic
     files = {name: Path(path).name for name, path in reported.pop("files", {}).items()}
     reported.pop("env_steps", None)
     return {
-        "verb": "pipeline",
+        "verb": verb,
         "task": task.get("name") if isinstance(task, Mapping) else task,
         "seed": values.get("seed"),
         "wall_s": sum(record.wall_s for record in done.values()),
@@ -162,8 +197,7 @@ def _digest(stage: StageConfig, values: Mapping[str, Any], done: Mapping[str, St
     else:
         free = {name for name in FREE if "." not in name} | {"pipeline"}
         used = {key: value for key, value in values.items() if key not in free}
-    givers = {source.partition(".")[0] for source in stage.inputs.values()}
-    feeding = {giver: done[giver].hash for giver in givers}
+    feeding = {giver: done[giver].hash for giver in _givers(stage)}
     parts = {"type": stage.type, "uses": used, "inputs": stage.inputs, "from": feeding}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -200,7 +234,8 @@ def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) 
     if not other.path.is_dir():
         raise RobodistillError(f"pipeline.reuse={reuse}: there is no run {other.path}; name one")
     there = read_record(other, stage.name)
-    if there is None or there.hash != digest or not there.whole():
+    whole = there is not None and there.whole() and there.within(other.stage(stage.name).path)
+    if there is None or there.hash != digest or not whole:
         return None
     copy_stage(other, run, stage.name)
     record = read_record(run, stage.name)
@@ -209,9 +244,8 @@ def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) 
     return record
 
 
-def _output(done: Mapping[str, StageRecord], source: str) -> Any:
-    giver, _, output = source.partition(".")
-    return done[giver].outputs[output]
+def _givers(stage: StageConfig) -> list[str]:
+    return sorted({source.partition(".")[0] for source in stage.inputs.values()})
 
 
 def _check_outputs(pipeline: PipelineConfig, stage: StageConfig, outputs: Mapping[str, Any]) -> None:

@@ -51,7 +51,12 @@ class Progress:
             self._bar.stop()
             self._bar = None
         elif self._unsaid:
-            self._say()
+            self._write_line()
+
+    @staticmethod
+    def say(text: str, stream: TextIO | None = None) -> None:
+        """Show one line that is not progress, between two pieces of work."""
+        (stream or sys.stderr).write(text + "\n")
 
     def update(self, done: int, figures: Mapping[str, float] | None = None) -> None:
         """Say that ``done`` of ``total`` is done, and what the key figures are now."""
@@ -62,7 +67,7 @@ class Progress:
         elif not self.quiet:
             self._unsaid = True
             if self._said is None or self.clock() - self._said >= self.every_s:
-                self._say()
+                self._write_line()
 
     def figures(self) -> str:
         """Return the key figures as they are shown."""
@@ -73,7 +78,7 @@ class Progress:
         made = self.done - self.start
         return (self.clock() - self._began) / made * max(self.total - self.done, 0) if made > 0 else None
 
-    def _say(self) -> None:
+    def _write_line(self) -> None:
         now = self.clock()
         eta = self.eta_s()
         parts = [

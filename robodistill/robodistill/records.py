@@ -48,10 +48,14 @@ class StageRecord:
         """Return whether the stage ended and every file it named is still there."""
         return self.status == "complete" and all(path.exists() for path in _paths(self.outputs))
 
+    def within(self, folder: Path) -> bool:
+        """Return whether every file it named lies in ``folder``, so that the folder can be copied alone."""
+        return all(path.is_relative_to(folder) for path in _paths(self.outputs))
+
     def finish(self, outputs: Mapping[str, Any], run: RunFolder) -> None:
         """Take a stage's outputs in the form a later session will read them back in."""
         try:
-            text = json.dumps(_pack(finite_or_none(dict(outputs)), run.path))
+            text = json.dumps(_pack(finite_or_none(_with_paths(outputs)), run.path))
         except TypeError as error:
             raise RobodistillError(
                 f"stage {self.stage!r}: an output is no JSON value or Path: {error}"
@@ -105,6 +109,15 @@ def recorded(record: StageRecord, run: RunFolder) -> Iterator[None]:
     finally:
         record.wall_s = round(before + time.monotonic() - start, 3)
         write_record(record, run)
+
+
+def _with_paths(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Make Paths of the summary's files, which may be given as text."""
+    summary = outputs.get("summary")
+    if not isinstance(summary, Mapping) or "files" not in summary:
+        return dict(outputs)
+    files = {name: Path(file) for name, file in summary["files"].items()}
+    return {**outputs, "summary": {**summary, "files": files}}
 
 
 def _pack(value: Any, root: Path) -> Any:

@@ -69,11 +69,12 @@ class RunFolder:
             return "complete"
         return "partial" if self.config_path.exists() else "new"
 
-    def prepare(self, config: Mapping[str, Any], free: Iterable[str] = ()) -> Status:
+    def prepare(self, config: Mapping[str, Any], free: Iterable[str] = (), hint: str = "") -> Status:
         """Take the folder for a run of ``config``, writing it when new; return what stands there.
 
         A run made with another configuration is a RobodistillError that says what differs. Keys in ``free``
-        (dotted, with everything below them) may differ: they change how a run is shown, not what it does.
+        (dotted, with everything below them) may differ: they change how a run is shown, not what it does. ``hint``
+        ends the error's line.
         """
         wanted = plain(config)
         if not self.config_path.exists():
@@ -86,7 +87,7 @@ class RunFolder:
             more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
             raise RobodistillError(
                 f"run {self.path} was made with another configuration: {'; '.join(differing[:3])}{more}; "
-                f"choose another name with run=<name>, or delete the folder"
+                f"choose another name with run=<name>{hint}, or delete the folder"
             )
         return self.status
 

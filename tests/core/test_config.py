@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from robodistill.config import ConfigError, compose, decode, groups
+from robodistill.config import ConfigError, compose, decode, groups, overlay
 from robodistill_deploy.errors import RobodistillError
 
 FILES = {
@@ -135,7 +135,7 @@ def test_what_does_not_compose_is_one_line(tree: str, words: list[str], said: st
     assert "\n" not in str(caught.value)
 
 
-COMPOSED = {
+COMPOSED: dict[str, Any] = {
     "task": {"name": "go2_flat", "limits": [1, 2.5], "terms": [{"name": "gyro", "scale": 0.25}]},
     "ppo": {"lr": 1e-3, "schedule": "adaptive", "epochs": 5},
     "method": {"loss": "mse"},
@@ -270,3 +270,29 @@ def test_every_kind_of_field(given: dict[str, Any], wanted: Everything) -> None:
 def test_every_kind_of_misfit(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         decode(Everything, given, "x")
+
+
+def test_words_on_top_of_a_runs_own_configuration() -> None:
+    changed = overlay(COMPOSED, ["ppo.lr=0.5", "task.limits=[3]", "run=other"])
+    assert changed == {
+        **COMPOSED,
+        "ppo": {**COMPOSED["ppo"], "lr": 0.5},
+        "task": changed["task"],
+        "run": "other",
+    }
+    assert changed["task"] == {**COMPOSED["task"], "limits": [3]}
+    assert COMPOSED["ppo"]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ppo.lrr=1", "unknown key 'ppo.lrr': did you mean 'ppo.lr'?"),
+        ("+new=1", "unknown key 'new': legal: "),
+        ("method=other", "method=other would exchange a whole part: say task=<name> too"),
+    ],
+)
+def test_what_does_not_overlay_is_one_line(word: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        overlay(COMPOSED, [word])
+    assert str(caught.value).startswith(said)

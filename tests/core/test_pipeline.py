@@ -265,3 +265,45 @@ def test_without_uses_everything_but_the_free_keys_counts(toys: Toys, tmp_path: 
     assert len(toys.calls) == 1
     run_pipeline(reusing, Settings(episodes=1), RunFolder(tmp_path / "c"))
     assert len(toys.calls) == 2
+
+
+def test_one_stage_at_a_time_makes_the_same_run(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    with pytest.raises(
+        RobodistillError, match=r"evaluate needs export, which is not done in .*demo; do that first"
+    ):
+        run_pipeline(PIPELINE, Settings(), run, only="evaluate")
+    assert toys.calls == []
+    lines: list[str] = []
+    run_pipeline(PIPELINE, Settings(), run, lines.append, only="teacher", verb="train")
+    assert lines == ["[1/3] teacher: begins"]
+    assert run.summary()["verb"] == run.stage("teacher").summary()["verb"] == "train"
+    assert run.status == "partial"
+    assert run.stage("teacher").status == "complete"
+    assert run.stage("teacher").config() == run.config()
+    run_pipeline(PIPELINE, Settings(), run, only="export")
+    run_pipeline(PIPELINE, Settings(), run, only="evaluate")
+    assert run.status == "complete"
+    whole = run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "whole")).summary
+    assert toys.calls == ["teach", "export", "evaluate"] * 2
+    for timing in ("wall_s", "stages", "env_steps_per_s"):
+        del whole[timing]
+    assert {key: run.summary()[key] for key in whole} == whole
+    run_pipeline(PIPELINE, Settings(), run, only="teacher")
+    assert run.status == "complete"
+    assert len(toys.calls) == 6
+
+
+def test_one_stage_takes_what_feeds_it_from_the_run_to_reuse(toys: Toys, tmp_path: Path) -> None:
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
+    other = RunFolder(tmp_path / "other")
+    outcome = run_pipeline(
+        dataclasses.replace(PIPELINE, reuse="demo"), Settings(episodes=9), other, only="evaluate"
+    )
+    assert toys.calls == ["teach", "export", "evaluate", "evaluate"]
+    assert outcome.summary["episodes"] == 9
+
+
+def test_an_unknown_stage_is_named(toys: Toys, tmp_path: Path) -> None:
+    with pytest.raises(RobodistillError, match="unknown stage 'teachr': did you mean 'teacher'"):
+        run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path), only="teachr")

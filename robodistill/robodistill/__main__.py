@@ -1,0 +1,7 @@
+"""``python -m robodistill``."""
+
+import sys
+
+from robodistill.cli import main
+
+sys.exit(main())

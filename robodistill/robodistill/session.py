@@ -1,0 +1,30 @@
+"""One session at the terminal: run a pipeline, or one stage of it, and show what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robodistill.decode import decode
+from robodistill.pipeline import PipelineConfig, run_pipeline, table
+from robodistill.progress import Progress
+from robodistill.runs import RunFolder
+
+if TYPE_CHECKING:
+    from robodistill.settings import RunConfig
+
+
+def work(config: RunConfig, verb: str, only: str | None = None) -> int:
+    """Run the configured pipeline, or ``only`` one of its stages, then show times and files; return the exit code."""
+    from rich.console import Console
+
+    given = config.pipeline
+    pipeline = given if isinstance(given, PipelineConfig) else decode(PipelineConfig, given or {}, "pipeline")
+    folder = RunFolder(Path(config.runs_dir) / config.run)
+    announce = (lambda line: None) if config.quiet else Progress.say
+    outcome = run_pipeline(pipeline, config, folder, announce, only, verb)
+    console = Console(highlight=False)
+    console.print(table(outcome.records if only is None else {only: outcome.records[only]}))
+    for name, file in {**outcome.summary["files"], "summary": "summary.json"}.items():
+        console.print(f"{name:<8}{(folder.path / file).resolve()}", soft_wrap=True)
+    return 0

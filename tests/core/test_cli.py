@@ -1,0 +1,170 @@
+"""The command line: verbs found by themselves, help without torch, errors of one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from robodistill import cli
+from robodistill_deploy.errors import RobodistillError
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let main() set its variables in a copy."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.fixture
+def toy_verb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes ``robodistill toy`` run what it is given."""
+
+    def install(**attributes: Any) -> None:
+        module = ModuleType("robodistill.verbs.toy")
+        for name, value in attributes.items():
+            setattr(module, name, value)
+        monkeypatch.setitem(sys.modules, "robodistill.verbs.toy", module)
+        monkeypatch.setattr(cli, "verbs", lambda: {"toy": "A toy.", "train": "Another."})
+
+    return install
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_overview_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert {"doctor", "list", "pipeline"} <= set(cli.verbs())
+    assert all(f"  {verb} " in shown for verb in cli.verbs())
+
+
+@pytest.mark.parametrize("verb", sorted(cli.verbs()))
+def test_help_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].endswith(".")
+    for part in ("\nReads ", "\nWrites ", "\nKeys ", "\nExample", f"\n  robodistill {verb}"):
+        assert part in shown, f"the help of {verb} lacks {part.strip()!r}"
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_help_and_list_need_no_torch(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules['torch'] = None; sys.modules['mujoco'] = None\n"
+    for words in (["--help"], ["pipeline", "--help"], ["list", "tasks"]):
+        code = f"{blocked}from robodistill.cli import main\nsys.exit(main({words}))"
+        path = os.pathsep.join(sys.path)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "unknown verb 'trian': did you mean 'train'?"),
+        (["toy", "--verbose"], "unknown option '--verbose': keys are written key=value; see toy --help"),
+        (["toy"], "no such luck"),
+    ],
+)
+def test_errors_are_one_line_and_two(
+    toy_verb: Callable[..., None], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    def fail(words: list[str]) -> int:
+        raise RobodistillError("no such luck")
+
+    toy_verb(run_words=fail)
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"robodistill: {said}")
+    assert err.count("\n") == 1
+
+
+def test_interrupted_says_how_to_go_on(
+    toy_verb: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    toy_verb(run_words=interrupt)
+    assert cli.main(["toy", "run=my walk"]) == 130
+    assert capsys.readouterr().err.endswith("the last checkpoint: robodistill toy 'run=my walk'\n")
+
+
+def test_a_missing_package_names_the_extra(
+    toy_verb: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def need(name: str) -> Callable[[list[str]], int]:
+        def run_words(words: list[str]) -> int:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return run_words
+
+    toy_verb(run_words=need("hydra.core"))
+    assert cli.main(["toy"]) == 2
+    assert "pip install 'robodistill[train]'" in capsys.readouterr().err
+    toy_verb(run_words=need("robodistill.typo"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["toy"])
+
+
+@pytest.mark.parametrize(("given", "code"), [(1, 1), (0, 0), (None, 0), ({"verb": "toy"}, 0)])
+def test_what_a_verb_returns(toy_verb: Callable[..., None], given: Any, code: int) -> None:
+    toy_verb(run_words=lambda words: given)
+    assert cli.main(["toy", "a", "b=c"]) == code
+
+
+def test_threads_sleep_unless_the_user_decided() -> None:
+    chosen: dict[str, str] = {}
+    cli.set_threads(chosen)
+    cores = str(cli.available_cores())
+    assert chosen == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": cores}
+    own = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "1"}
+    cli.set_threads(kept := dict(own))
+    assert kept == own
+
+
+def test_threads_are_set_before_torch_is_there(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom robodistill import cli\n"
+        "assert 'torch' not in sys.modules\n"
+        "seen = []\ncli._dispatch = lambda words: seen.append('torch' in sys.modules) or 0\n"
+        "cli.main(['x'])\nassert seen == [False]\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
+def test_a_runs_own_configuration_is_taken_up(
+    toy_verb: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+    toy_verb(run=seen.append)
+    words = ["toy", f"runs_dir={tmp_path}", "run=walk"]
+    assert cli.main([*words, "task=pendulum_swingup", "evaluate.episodes=64", "--config"]) == 0
+    assert seen == []
+    shown = capsys.readouterr().out
+    assert yaml.safe_load(shown)["evaluate"]["episodes"] == 64
+    assert cli.main(words) == 2
+    assert "no task chosen" in capsys.readouterr().err
+    (tmp_path / "walk").mkdir()
+    (tmp_path / "walk" / "config.yaml").write_text(f"provenance: {{}}\n{shown}")
+    assert cli.main([*words, "seed=5"]) == 0
+    assert seen[0].seed == 5
+    assert seen[0].evaluate.episodes == 64
+    assert seen[0].task.name == "pendulum_swingup"

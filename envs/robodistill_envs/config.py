@@ -90,9 +90,11 @@ class PhysicsConfig:
 
     timestep: float
     """[s]"""
-    solver: Literal["CG", "Newton", "PGS"] = "CG"
-    iterations: int = 2
-    ls_iterations: int = 6
+    solver: Literal["CG", "Newton", "PGS"] = "Newton"
+    """Newton converges in about three iterations; a cut-off CG is 20 % cheaper and off by rad/s per control step."""
+    iterations: int = 20
+    ls_iterations: int = 20
+    tolerance: float = 1.0e-5
     integrator: Literal["implicitfast", "Euler", "implicit"] = "implicitfast"
 
 

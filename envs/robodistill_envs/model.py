@@ -61,6 +61,7 @@ def _set_options(spec: mujoco.MjSpec, task: TaskConfig) -> None:
     option.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{physics.integrator.upper()}")
     option.iterations = physics.iterations
     option.ls_iterations = physics.ls_iterations
+    option.tolerance = physics.tolerance
     option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
 
 

@@ -8,6 +8,9 @@ from torch import Tensor
 from robodistill_envs import rotations
 from robodistill_envs.world import World
 
+FOOT_RADIUS = 0.022
+"""[m] of the Go2's feet"""
+
 
 def _moving(world: World, still: float) -> Tensor:
     return world.command.norm(dim=1) > still
@@ -99,14 +102,30 @@ def gait_contact(world: World, *, offsets: list[float], stance: float, still: fl
     return 2.0 * (touching == wanted).float().mean(dim=1) - 1.0
 
 
-def foot_clearance(world: World, *, offsets: list[float], stance: float, height: float, still: float) -> Tensor:
-    """Return the squared miss [m^2] of each swing foot against a half-sine of ``height`` [m], summed."""
-    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets), 1.0)
-    swing = ((leg_phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
-    target = height * torch.sin(torch.pi * swing)
-    foot_z = world.true("foot_position_w").view(world.num_envs, -1, 3)[..., 2] - 0.022
-    miss = (target - foot_z).square() * (swing > 0.0)
-    return miss.sum(dim=1) * _moving(world, still)
+def foot_reference(
+    world: World, *, offsets: list[float], stance: float, frequency: float, nominal: list[float], height: float, still: float
+) -> Tensor:
+    """Return the squared distance [m^2] of the feet from a trot that would follow the command, summed.
+
+    In stance a foot moves against the commanded velocity at its place, centred on ``nominal`` (x, y per foot,
+    heading frame, about the base); in swing it returns along a half-sine of ``height`` [m] (Raibert 1986, ch. 2).
+    """
+    n, device = world.num_envs, world.device
+    place = torch.tensor(nominal, device=device).view(1, -1, 2)
+    vx, vy, turn = (v.view(n, 1) for v in world.command.unbind(1))
+    speed = torch.stack((vx - turn * place[..., 1], vy + turn * place[..., 0]), dim=-1)
+    phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets, device=device), 1.0)
+    swing = ((phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
+    eased = swing - torch.sin(2.0 * torch.pi * swing) / (2.0 * torch.pi)
+    along = torch.where(phase < stance, 0.5 - phase / stance, eased - 0.5)
+    moving = _moving(world, still).view(n, 1)
+    target = place + speed * (along * moving * (stance / frequency)).unsqueeze(-1)
+    foot_w = world.true("foot_position_w").view(n, -1, 3)
+    relative = foot_w - world.true("base_position_w").unsqueeze(1)
+    quat = world.true("imu_quat_wxyz").unsqueeze(1).expand(n, foot_w.shape[1], 4)
+    miss = (rotations.to_yaw_frame(quat, relative)[..., :2] - target).square().sum(-1)
+    miss_z = foot_w[..., 2] - FOOT_RADIUS - height * torch.sin(torch.pi * swing) * moving
+    return (miss + miss_z.square()).sum(dim=1)
 
 
 def foot_slip(world: World) -> Tensor:

@@ -10,6 +10,13 @@ from torch import Tensor
 
 from robodistill import gaussian
 from robodistill.segment import Minibatch
+from robodistill_deploy.errors import RobodistillError
+
+
+def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
+    """Refuse two tensors whose product or difference torch would broadcast without a word."""
+    if a.shape != b.shape:
+        raise RobodistillError(f"loss: {what} have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be the same")
 
 
 def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
@@ -17,6 +24,7 @@ def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
     output = batch.output(policy)
     log_ratio = gaussian.log_prob(output.mean, output.log_std, batch["action"]) - batch["log_prob"]
     ratio, advantage = torch.exp(log_ratio), batch["advantage"]
+    _same_shape("ratio and advantage", ratio, advantage)
     clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
     with torch.no_grad():
         kl = gaussian.kl(batch["mean"], batch["log_std"], output.mean, output.log_std)
@@ -31,6 +39,7 @@ def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
 def value(batch: Minibatch, *, critic: str, clip: float = 0.0) -> Tensor:
     """Return the mean squared error to the returns; ``clip`` > 0 limits the move from the old value."""
     predicted, target = batch.value(critic), batch["return"]
+    _same_shape("value and return", predicted, target)
     error = (predicted - target).square()
     if clip > 0.0:
         old = batch["value"]
@@ -56,8 +65,10 @@ def imitate_action(batch: Minibatch, *, policy: str, kind: Literal["mse", "huber
     ``huber`` has its knee at 1 (raw action); ``l2`` is the un-squared norm over the dimensions.
     """
     mean, label = batch.output(policy).mean, batch["label_mean"]
+    _same_shape("mean action and label", mean, label)
     with torch.no_grad():
-        batch.metrics["action_error_over_sigma"] = ((mean - label).square() / torch.exp(2 * batch["label_log_std"])).mean().sqrt()
+        error = (mean - label) * torch.exp(-batch["label_log_std"])
+        batch.metrics["action_error_over_sigma"] = error.square().mean().sqrt()
     if kind == "mse":
         return F.mse_loss(mean, label)
     if kind == "huber":
@@ -67,4 +78,9 @@ def imitate_action(batch: Minibatch, *, policy: str, kind: Literal["mse", "huber
 
 def imitate_latent(batch: Minibatch, *, policy: str) -> Tensor:
     """Return the mean squared distance of the student's latent to the labeller's (RMA, eq. of phase 2)."""
-    return F.mse_loss(batch.output(policy).latent, batch["label_latent"])
+    latent, label = batch.output(policy).latent, batch["label_latent"]
+    _same_shape("latent and label", latent, label)
+    if "mirrored" in batch.data:
+        # what the labeller's latent of the reflected world would be, nobody recorded
+        latent, label = latent[~batch["mirrored"]], label[~batch["mirrored"]]
+    return F.mse_loss(latent, label)

@@ -91,6 +91,7 @@ def by_step(
 ) -> Iterator[Minibatch]:
     """Yield ``count`` random parts of the T * N steps; every step is in exactly one."""
     steps, worlds = segment.shape
+    _refuse_empty(steps * worlds, count, "steps")
     flat_obs = {k: v.reshape(steps * worlds, -1) for k, v in segment.obs.items()}
     flat = {k: v.reshape(steps * worlds, *v.shape[2:]) for k, v in segment.data.items()}
     for ids in torch.randperm(steps * worlds, generator=generator).tensor_split(count):
@@ -101,6 +102,7 @@ def by_world(
     segment: Segment, networks: Mapping[str, nn.Module], count: int, generator: torch.Generator
 ) -> Iterator[Minibatch]:
     """Yield ``count`` random parts of the N worlds, whole in time; every world is in exactly one."""
+    _refuse_empty(segment.shape[1], count, "worlds")
     for ids in torch.randperm(segment.shape[1], generator=generator).tensor_split(count):
         yield Minibatch(
             networks,
@@ -109,3 +111,9 @@ def by_world(
             segment.resets[:, ids],
             {n: {k: v[ids] for k, v in state.items()} for n, state in segment.states.items()},
         )
+
+
+def _refuse_empty(size: int, count: int, what: str) -> None:
+    """Refuse more parts than there is to divide: the mean loss of an empty one is NaN."""
+    if count > size:
+        raise RobodistillError(f"phase.minibatches: {size} {what} make no {count} minibatches; use at most {size}")

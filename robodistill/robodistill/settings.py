@@ -63,6 +63,8 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _positive("phase", lr=self.lr, epochs=self.epochs, minibatches=self.minibatches, every=self.every)
+        if not 0.0 <= self.mirror < 1.0 or (self.mirror and self.split == "world"):
+            raise RobodistillError(f"phase.mirror: {self.mirror} must lie in [0, 1), and be 0 with split: world")
         if not self.losses:
             raise RobodistillError("phase.losses: name at least one loss")
 

@@ -23,7 +23,7 @@ def draw(seed: int, size: int, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     return normal(), 0.7 * normal(), normal(), 0.7 * normal(), normal()
 
 
-def distribution(mean: Tensor, log_std: Tensor) -> Independent:
+def distribution(mean: Tensor, log_std: Tensor) -> Independent[Normal]:
     return Independent(Normal(mean, log_std.exp()), 1)
 
 

@@ -1,0 +1,111 @@
+"""Tasks and environments for the tests of this folder, small and on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robodistill.config import compose, decode
+from robodistill_envs.config import TaskConfig
+from robodistill_envs.engines.mjbatch import MjbatchEngine
+from robodistill_envs.model import TRUE, build_model, sensor_slice
+from robodistill_envs.vector import Disturbances, VecEnv
+
+LoadTask = Callable[..., TaskConfig]
+MakeEnv = Callable[..., VecEnv]
+
+
+@lru_cache
+def _load(name: str, *overrides: str) -> TaskConfig:
+    return decode(TaskConfig, compose([f"task={name}", *overrides])["task"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: a second thread costs more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def load_task() -> LoadTask:
+    """``load_task(name, *overrides)``: a task as the command line would compose it."""
+    return _load
+
+
+@pytest.fixture(scope="session")
+def make_env() -> MakeEnv:
+    """``make_env(task or name, num_envs, **more)``; ``quiet=True`` switches every disturbance off."""
+
+    def make(task: TaskConfig | str, num_envs: int, quiet: bool = False, **more: Any) -> VecEnv:
+        if quiet:
+            more["disturbances"] = Disturbances(parameters=False, noise=False, pushes=False, reset=False)
+        task = _load(task) if isinstance(task, str) else task
+        return VecEnv(task, num_envs, **{"threads": 1, **more})
+
+    return make
+
+
+class EngineRig:
+    """Go2 engines whose worlds differ in mass, friction, delays and pose; world i is delayed by i physics steps."""
+
+    def __init__(self, task: TaskConfig) -> None:
+        self.task = task
+        self.model = build_model(task)
+        self.pose = torch.tensor(self.model.qpos0)
+        self.pose[2] = 0.32
+        self.pose[7:] = torch.tensor(task.robot.actions[0].default)
+
+    def fresh(self, threads: int = 1, n: int = 3) -> MjbatchEngine:
+        engine = MjbatchEngine(self.model, n, threads)
+        rank = torch.arange(n, dtype=torch.float64)
+        engine.field("body_mass")[:, 1] += rank
+        engine.field("geom_friction")[:, self.model.geom("floor").id, 0] = 0.4 + 0.2 * rank
+        engine.field("actuator_delay")[:] = 0.005 * rank.view(-1, 1)
+        delayed = torch.tensor(self.model.sensor_history[:, 0] > 0)
+        engine.field("sensor_delay")[:] = 0.005 * rank.view(-1, 1) * delayed
+        engine.update_constants(torch.arange(n))
+        self.begin(engine, list(range(n)))
+        return engine
+
+    def begin(self, engine: MjbatchEngine, ids: list[int], seed: int = 0) -> None:
+        """Put worlds ``ids`` into poses of their own."""
+        n = len(ids)
+        generator = torch.Generator().manual_seed(seed)
+        qpos = self.pose.repeat(n, 1)
+        qpos[:, 7:] += 0.1 * torch.randn(n, 12, generator=generator, dtype=torch.float64)
+        qvel = 0.3 * torch.randn(n, 18, generator=generator, dtype=torch.float64)
+        engine.reset(torch.tensor(ids), qpos, qvel, self.pose[7:].repeat(n, 1))
+
+    def controls(self, steps: int, n: int = 3) -> Tensor:
+        """Return (steps, n, 12) joint targets that keep the robot busy."""
+        generator = torch.Generator().manual_seed(1)
+        return self.pose[7:] + 0.3 * torch.randn(steps, n, 12, generator=generator, dtype=torch.float64)
+
+    def drive(self, engine: MjbatchEngine, targets: Tensor) -> list[Tensor]:
+        """Return the sensors after each of the control steps."""
+        seen: list[Tensor] = []
+        for target in targets:
+            engine.state("ctrl").copy_(target)
+            engine.step(4)
+            seen.append(engine.sensordata.clone())
+        return seen
+
+    def rows(self, engine: MjbatchEngine) -> list[bytes]:
+        return [engine.row(i).tobytes() for i in range(engine.num_envs)]
+
+    def sensor(self, engine: MjbatchEngine, name: str, prefix: str = TRUE) -> Tensor:
+        (config,) = (s for s in (*self.task.robot.sensors, *self.task.robot.truth) if s.name == name)
+        return engine.sensordata[:, sensor_slice(engine.model, config, prefix)]
+
+
+@pytest.fixture(scope="session")
+def rig() -> EngineRig:
+    return EngineRig(_load("go2_flat"))

@@ -1,0 +1,161 @@
+"""The facts about the CPU engine that everything above it relies on: views, time, delays."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from mjbatch import Batch
+from torch import Tensor
+
+from robodistill_envs.engines.mjbatch import MjbatchEngine
+from robodistill_envs.model import MEASURED, sensor_slice
+
+SLIDER = """<mujoco><worldbody><body><joint type="slide" axis="1 0 0"/><geom size=".1"/></body></worldbody></mujoco>"""
+N = 3
+
+
+# -- views -------------------------------------------------------------------------------------
+
+
+def test_state_is_float64_and_writes_count(rig: Any) -> None:
+    engine = rig.fresh()
+    assert {engine.state(n).dtype for n in ("qpos", "qvel", "ctrl")} == {torch.float64}
+    value = 1.0 + 2.0**-40  # float32 could not hold it
+    engine.state("qpos")[1, 0] = value
+    assert value in engine.row(1)
+    engine.step(1)
+    assert rig.sensor(engine, "base_position_w")[:, 0].tolist() == [0.0, 1.0, 0.0]
+    assert engine.state("qpos")[1, 0] != engine.state("qpos")[0, 0]
+
+
+def test_control_writes_count_world_by_world(rig: Any) -> None:
+    pushed, idle = rig.fresh(), rig.fresh()
+    pushed.state("ctrl")[0, 2] += 0.4
+    for engine in (pushed, idle):
+        engine.step(2)
+    same = [a == b for a, b in zip(rig.rows(pushed), rig.rows(idle), strict=True)]
+    assert same == [False, True, True]
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [(np.float32, False), (None, True)])
+def test_float32_state_loses_writes(dtype: type[np.float32] | None, kept: bool) -> None:
+    """Why state binds as float64: a float32 binding is a copy, and a write that leaves it unchanged is none."""
+    batch = Batch(mujoco.MjModel.from_xml_string(SLIDER), 1, 1)
+    state, qpos = batch.bind("state"), batch.bind("qpos", dtype)
+    qpos[0, 0] = 3.0
+    assert bool(state[0, 1] == 3.0) is kept  # a snapshot taken now would miss it
+    batch.step()
+    state[0, 1] = 5.0  # such as a restored state
+    qpos[0, 0] = 3.0
+    batch.step()
+    assert bool(state[0, 1] == 3.0) is kept
+
+
+def test_a_field_binds_in_one_dtype() -> None:
+    batch = Batch(mujoco.MjModel.from_xml_string(SLIDER), 1, 1)
+    batch.bind("qpos", np.float32)
+    with pytest.raises(ValueError, match="another dtype"):
+        batch.bind("qpos")
+
+
+def test_fields_are_live_and_start_at_the_template(rig: Any) -> None:
+    model: mujoco.MjModel = rig.model
+    engine = MjbatchEngine(model, 2, 1)
+    gain = engine.field("actuator_gainprm")
+    assert gain.shape == (2, model.nu, model.actuator_gainprm.shape[1])
+    assert torch.equal(gain[1], torch.tensor(model.actuator_gainprm))
+    gain[0, 0, 0] = 7.0
+    assert engine.field("actuator_gainprm")[0, 0, 0] == 7.0
+    assert model.actuator_gainprm[0, 0] != 7.0
+
+
+# -- time --------------------------------------------------------------------------------------
+
+
+def test_sensors_are_one_substep_behind_the_state(rig: Any) -> None:
+    engine = rig.fresh()
+    engine.step(3)
+    before, velocity = engine.state("qpos")[:, 7:].float(), engine.state("qvel")[:, 6:].float()
+    engine.step(1)
+    assert torch.equal(rig.sensor(engine, "joint_pos"), before)
+    assert torch.equal(rig.sensor(engine, "joint_vel"), velocity)
+    assert not torch.equal(engine.state("qpos")[:, 7:].float(), before)
+
+
+def test_worlds_step_as_a_plain_loop_does(rig: Any) -> None:
+    """Every world, with its own fields, is bit for bit ``mj_step`` on one MjData, sensors and delays included."""
+    engine = rig.fresh()
+    plain: list[tuple[mujoco.MjModel, mujoco.MjData]] = []
+    for world in range(N):
+        own = copy.copy(engine.model)
+        for name, values in engine.expanded().items():
+            getattr(own, name)[:] = values[world].numpy()
+        mujoco.mj_setConst(own, mujoco.MjData(own))
+        data = mujoco.MjData(own)
+        mujoco.mj_setState(own, data, engine.row(world), mujoco.mjtState.mjSTATE_INTEGRATION)
+        plain.append((own, data))
+    for target in rig.controls(15):
+        engine.state("ctrl").copy_(target)
+        engine.step(4)
+        for world, (own, data) in enumerate(plain):
+            data.ctrl[:] = target[world]
+            mujoco.mj_step(own, data, 4)
+            state = np.empty(len(engine.row(0)))
+            mujoco.mj_getState(own, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+            assert state.tobytes() == engine.row(world).tobytes()
+            assert np.array_equal(data.sensordata.astype(np.float32), engine.sensordata[world].numpy())
+
+
+# -- delays ------------------------------------------------------------------------------------
+
+
+def test_after_a_reset_delayed_signals_equal_undelayed_ones(rig: Any) -> None:
+    engine = rig.fresh()
+    rig.drive(engine, rig.controls(5))
+    rig.begin(engine, [0, 1, 2], seed=5)
+    for sensor in rig.task.robot.sensors:
+        measured = rig.sensor(engine, sensor.name, MEASURED)
+        assert torch.equal(measured, rig.sensor(engine, sensor.name))
+        assert measured.abs().amax(dim=1).gt(0.05).all()  # zeros would be equal too
+
+
+def test_without_filling_the_buffers_would_say_zero(rig: Any) -> None:
+    """The negative control of the test above: what MuJoCo itself leaves after a reset."""
+    engine = rig.fresh()
+    batch = Batch(engine.model, 1, 1)
+    sensors = batch.bind("sensordata")
+    batch.expand("sensor_delay")[:] = 0.01 * (engine.model.sensor_history[:, 0] > 0)
+    batch.reset()
+    where = sensor_slice(engine.model, rig.task.robot.sensors[0], MEASURED)
+    assert rig.task.robot.sensors[0].name == "imu_quat_wxyz"
+    assert not sensors[0, where].any()
+
+
+def test_signals_arrive_after_their_delay(rig: Any) -> None:
+    engine = rig.fresh()  # world i: i physics steps
+    joints: list[Tensor] = []
+    measured: list[Tensor] = []
+    for target in rig.controls(12):
+        engine.state("ctrl").copy_(target)
+        engine.step(1)
+        joints.append(rig.sensor(engine, "joint_pos").clone())
+        measured.append(rig.sensor(engine, "joint_pos", MEASURED).clone())
+    for world in range(N):
+        for k in range(12):
+            assert torch.equal(measured[k][world], joints[max(k - world, 0)][world])
+
+
+def test_actions_act_after_their_delay_and_the_default_pose_before(rig: Any) -> None:
+    kicked, still = rig.fresh(), rig.fresh()
+    kicked.state("ctrl")[:] += 0.3
+    for k in range(1, N + 1):
+        kicked.step(1)
+        still.step(1)
+        # ctrl itself is part of the row, so compare what moves
+        moved = (kicked.state("qvel") != still.state("qvel")).any(dim=1)
+        assert moved.tolist() == [k > world for world in range(N)]

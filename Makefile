@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-PYTEST := $(BIN)/python -m pytest
+# One OpenMP thread: the tests' tensors are small, and waiting threads would take the cores from the physics.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo lint test test-fast test-all clean
@@ -14,6 +15,7 @@ help:
 	@echo "make test       lint, types, import rules and all tests that CI needs"
 	@echo "make test-fast  tests of the inner loop only (pytest -m 'not slow')"
 	@echo "make test-all   everything, with the long learning tests"
+	@echo "                (ARGS='-n 2 -x' hands options to pytest)"
 	@echo "make clean      remove $(VENV) and caches; runs/ is left alone"
 
 $(BIN)/python:

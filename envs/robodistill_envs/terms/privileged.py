@@ -18,7 +18,8 @@ def parameter(world: World, *, name: str) -> Tensor:
     """Return a drawn physical parameter, mapped from its range to [-1, 1]."""
     config = world.task.parameters[name]
     low, high = torch.tensor(config.low), torch.tensor(config.high)
-    return (2.0 * world.parameter(name) - low - high) / (high - low)
+    width = torch.where(high > low, high - low, 1.0)  # a parameter that is held fixed reads 0
+    return (2.0 * world.parameter(name) - low - high) / width
 
 
 def base_velocity(world: World) -> Tensor:

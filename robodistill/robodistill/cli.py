@@ -135,7 +135,7 @@ def load_config(words: Sequence[str]) -> Any:
     from robodistill.settings import RunConfig
 
     stored = _stored(words)
-    return decode(RunConfig, compose(words) if stored is None else overlay(stored, words))
+    return decode(RunConfig, compose(words, RunConfig) if stored is None else overlay(stored, words))
 
 
 def _stored(words: Sequence[str]) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from robodistill.decode import ConfigError, decode
+from robodistill.decode import ConfigError, declares, decode, field_paths
 from robodistill_deploy.errors import unknown
 
 __all__ = ["ConfigError", "compose", "decode", "groups", "overlay"]
@@ -44,8 +44,11 @@ def groups(folder: str | Path | None = None, tree: str = TREE) -> dict[str, dict
     return found
 
 
-def compose(overrides: Sequence[str], tree: str = TREE) -> dict[str, Any]:
-    """Return the configuration that ``overrides`` (Hydra's ``key=value`` words) choose, resolved, as plain values."""
+def compose(overrides: Sequence[str], cls: type[Any] | None = None, tree: str = TREE) -> dict[str, Any]:
+    """Return the configuration that ``overrides`` (Hydra's ``key=value`` words) choose, resolved, as plain values.
+
+    ``cls`` is the dataclass it will be decoded to: its keys may be set even where no YAML mentions them.
+    """
     words, folder = _take_folder(overrides)
     parsed = [_parse(word) for word in words]
     legal = groups(folder, tree)
@@ -54,12 +57,18 @@ def compose(overrides: Sequence[str], tree: str = TREE) -> dict[str, Any]:
     search = [f"hydra.searchpath=['file://{folder}']"] if folder else []
     with initialize_config_module(tree, version_base="1.3"):
         try:
-            composed = hydra_compose("config", [*search, *words])
+            return _plain(hydra_compose("config", [*search, *words]))
         except HydraException as error:
-            raise _composition_error(error, parsed, search, legal) from error
+            chosen = [word for word, o in zip(words, parsed, strict=True) if o.key_or_group in legal]
+            base = _base([*search, *chosen], parsed, legal, error)
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_one_line(error)) from error
-        return _plain(composed)
+        try:
+            return _plain(
+                hydra_compose("config", [*search, *_with_additions(words, parsed, base, legal, cls)])
+            )
+        except HydraException as error:
+            raise ConfigError(_one_line(error)) from error
 
 
 def overlay(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -104,31 +113,43 @@ def _check_choice(override: Override, legal: Mapping[str, Mapping[str, Path]]) -
         raise ConfigError(unknown(override.key_or_group, chosen, legal[override.key_or_group]))
 
 
-def _composition_error(
-    error: HydraException,
+def _base(
+    words: list[str],
     parsed: Sequence[Override],
-    search: list[str],
     legal: Mapping[str, Mapping[str, Path]],
-) -> ConfigError:
-    """Find what Hydra stumbled over: a group that nobody chose, or a key that does not exist."""
-    groups_set = [o for o in parsed if o.key_or_group in legal]
+    error: HydraException,
+) -> DictConfig:
+    """Compose the choices alone after ``error`` stopped the whole; say which choice is missing if one is."""
     unset = re.search(r"must specify '([^']+)'", str(error))
     if unset is not None:
         group = unset.group(1)
         for override in parsed:
             if difflib.get_close_matches(override.key_or_group, [group], cutoff=0.6):
-                return ConfigError(unknown("key", override.key_or_group, [group]))
-        return ConfigError(
-            f"no {group} chosen: add {group}=<name>; legal: {', '.join(sorted(legal.get(group, {})))}"
-        )
+                raise ConfigError(unknown("key", override.key_or_group, [group])) from error
+        names = ", ".join(sorted(legal.get(group, {})))
+        raise ConfigError(f"no {group} chosen: add {group}=<name>; legal: {names}") from error
     try:
-        base = hydra_compose("config", [*search, *(str(o.input_line) for o in groups_set)])
-    except HydraException:
-        return ConfigError(_one_line(error))
-    for override in parsed:
-        if override not in groups_set and not override.is_add() and not _has(base, override.key_or_group):
-            return ConfigError(_unknown_key(override.key_or_group, base))
-    return ConfigError(_one_line(error))
+        return hydra_compose("config", words)
+    except HydraException as again:
+        raise ConfigError(_one_line(again)) from again
+
+
+def _with_additions(
+    words: Sequence[str],
+    parsed: Sequence[Override],
+    base: DictConfig,
+    legal: Mapping[str, Mapping[str, Path]],
+    cls: type[Any] | None,
+) -> list[str]:
+    """Return ``words`` with ``++`` before keys that ``cls`` has and the composed tree lacks; refuse all others."""
+    found: list[str] = []
+    for word, override in zip(words, parsed, strict=True):
+        key = override.key_or_group
+        lacking = key not in legal and not override.is_add() and not _has(base, key)
+        if lacking and (override.is_delete() or cls is None or not declares(cls, key.split("."))):
+            raise ConfigError(_unknown_key(key, base, cls))
+        found.append(f"++{word}" if lacking else word)
+    return found
 
 
 def _has(composed: DictConfig, key: str) -> bool:
@@ -137,21 +158,24 @@ def _has(composed: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and last in node
 
 
-def _unknown_key(key: str, composed: DictConfig) -> str:
+def _unknown_key(key: str, composed: DictConfig, cls: type[Any] | None = None) -> str:
     """Name the nearest key anywhere, and the legal ones where ``key`` goes astray."""
-    parent = key
-    node: Any = None
-    while parent and not isinstance(node, DictConfig):
+    every = {
+        *_leaves(OmegaConf.to_container(composed, resolve=False), ""),
+        *(field_paths(cls) if cls else ()),
+    }
+    parent = key.rpartition(".")[0]
+    while parent and not any(other.startswith(f"{parent}.") for other in every):
         parent = parent.rpartition(".")[0]
-        node = OmegaConf.select(composed, parent) if parent else composed
-    every = _leaves(OmegaConf.to_container(composed, resolve=False), "")
+    start = f"{parent}." if parent else ""
+    inside = {other[len(start) :].partition(".")[0] for other in every if other.startswith(start)}
     last = key.rpartition(".")[2]
-    near = difflib.get_close_matches(key, every, n=1, cutoff=0.75) or [
-        k for k in every if k.endswith(f".{last}")
-    ]
+    same = sorted(other for other in every if other.endswith(f".{last}"))
+    near = difflib.get_close_matches(key, sorted(every), n=1, cutoff=0.75) or same
     hint = f"did you mean {near[0]!r}? " if near else ""
-    inside = f" in {parent!r}" if parent else ""
-    return f"unknown key {key!r}: {hint}legal{inside}: {', '.join(sorted(map(str, node)))}"
+    return (
+        f"unknown key {key!r}: {hint}legal{f' in {parent!r}' if parent else ''}: {', '.join(sorted(inside))}"
+    )
 
 
 def _leaves(value: Any, prefix: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -45,6 +45,30 @@ def decode(cls: type[T], data: Mapping[str, Any], path: str = "") -> T:
         raise ConfigError(f"{where}: key {error.field_path!r} is missing; add it") from error
     except (ValueError, RobodistillError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def field_paths(cls: Any, prefix: str = "") -> list[str]:
+    """Return the dotted names of all fields of the dataclass ``cls`` and of the dataclasses in it."""
+    found: list[str] = []
+    for name, hint in typing.get_type_hints(cls).items():
+        found.append(f"{prefix}{name}")
+        for member in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(member) and typing.get_origin(hint) not in (tuple, list, dict):
+                found += field_paths(member, f"{prefix}{name}.")
+    return found
+
+
+def declares(hint: Any, parts: Sequence[str]) -> bool:
+    """Return whether a value of type ``hint`` may have the key ``parts``, a dotted one taken apart."""
+    if not parts or hint is Any:
+        return True
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(declares(member, parts) for member in args)
+    if origin is dict:
+        return declares(args[1], parts[1:])
+    hints = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+    return parts[0] in hints and declares(hints[parts[0]], parts[1:])
 
 
 def _fit(hint: Any, value: Any, path: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -10,17 +9,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from robodistill.progress import clock_time
 from robodistill.records import StageRecord, copy_stage, read_record, recorded
-from robodistill.runs import RunFolder, plain
+from robodistill.runs import RunFolder, another_configuration, differences, plain
+from robodistill.summaries import summarise
 from robodistill_deploy.codec import to_plain
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.resolve import resolve
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _BEGIN = {
     "ran": "begins",
@@ -28,7 +24,6 @@ _BEGIN = {
     "cached": "done before",
     "copied": "copied from the run to reuse",
 }
-_END = {"ran": "done", "resumed": "resumed, done", "cached": "done before", "copied": "copied"}
 
 FREE = ("run", "runs_dir", "quiet", "threads", "pipeline.reuse")
 """Keys that may change between the sessions of one run: they do not change what it makes."""
@@ -97,17 +92,20 @@ def run_pipeline(
 ) -> PipelineRun:
     """Run the stages that are not done yet, in order; with ``only``, that one, after those that feed it are done.
 
-    ``config`` is the dataclass that the stages get. ``announce`` is given a line as each stage begins. ``verb`` goes
-    into the summaries: the run's, and one in the folder of each stage.
+    A stage that another configuration began is never touched: that is an error which says what differs. Keys that
+    no stage so far depended on may change. ``config`` is the dataclass that the stages get. ``announce`` is given a
+    line as each stage begins. ``verb`` goes into the summaries: the run's, and one in the folder of each stage.
     """
-    # Before the first stage begins: a typo in the last one shows at once.
-    functions: list[StageFunction] = [resolve(stage.type) for stage in pipeline.stages]
+    functions: dict[str, StageFunction] = {}
     if only is not None and only not in (stage.name for stage in pipeline.stages):
         raise RobodistillError(unknown("stage", only, [stage.name for stage in pipeline.stages]))
     values = plain(to_plain(config))
-    run.prepare(values, FREE, f" (pipeline.reuse={run.path.name} keeps what would be the same)")
+    digests: dict[str, str] = {}
+    for stage in pipeline.stages:
+        digests[stage.name] = _digest(stage, values, digests)
+    _take(pipeline, values, digests, run)
     done: dict[str, StageRecord] = {}
-    for number, (stage, function) in enumerate(zip(pipeline.stages, functions, strict=True), 1):
+    for number, stage in enumerate(pipeline.stages, 1):
         lacking = [giver for giver in _givers(stage) if giver not in done]
         if lacking and stage.name == only:
             raise RobodistillError(
@@ -115,18 +113,22 @@ def run_pipeline(
             )
         if lacking:
             continue
-        record = _find(pipeline, stage, _digest(stage, values, done), run)
+        record = _find(pipeline, stage, digests[stage.name], run)
         if record.status == "partial" and only not in (None, stage.name):
             continue
         done[stage.name] = record
         if only in (None, stage.name):
             announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}")
         if record.status == "partial":
-            _perform(pipeline, stage, function, config, run, done)
+            # All at once: a typo in the last one shows now, and a finished run is shown without importing torch.
+            functions = functions or {each.name: resolve(each.type) for each in pipeline.stages}
+            _perform(pipeline, stage, functions[stage.name], config, run, done)
             run.stage(stage.name).write_summary(summarise(values, {stage.name: record}, verb))
             run.write_summary(summarise(values, done, verb), "partial")
         _publish(run, record)
-    run.write_summary(summarise(values, done, verb), "complete" if len(done) == len(functions) else "partial")
+    run.write_summary(
+        summarise(values, done, verb), "complete" if len(done) == len(pipeline.stages) else "partial"
+    )
     return PipelineRun(run.summary(), done)
 
 
@@ -140,7 +142,7 @@ def _perform(
 ) -> None:
     """Call a stage's function and keep what it gives in its record."""
     record, folder = done[stage.name], run.stage(stage.name)
-    folder.prepare(plain(to_plain(config)), FREE)
+    folder.write_config(to_plain(config))
     inputs: dict[str, Any] = {}
     for name, source in stage.inputs.items():
         giver, _, output = source.partition(".")
@@ -151,55 +153,37 @@ def _perform(
         record.status = "complete"
 
 
-def table(records: Mapping[str, StageRecord]) -> Table:
-    """Return the stages with what happened to each and how long it took, for a terminal."""
-    from rich.table import Table
-
-    shown = Table("stage", "", box=None, pad_edge=False)
-    for name in ("time", "env steps"):
-        shown.add_column(name, justify="right")
-    for record in records.values():
-        steps = f"{record.env_steps:,}" if record.env_steps else ""
-        shown.add_row(record.stage, _END[record.origin], clock_time(record.wall_s), steps)
-    total, steps = sum(r.wall_s for r in records.values()), sum(r.env_steps for r in records.values())
-    shown.add_row("all", "", clock_time(total), f"{steps:,}" if steps else "")
-    return shown
-
-
-def summarise(values: Mapping[str, Any], done: Mapping[str, StageRecord], verb: str) -> dict[str, Any]:
-    """Return the run's summary: totals, then what the stages reported, later ones over earlier ones."""
-    task = values.get("task")
-    steps = sum(record.env_steps for record in done.values())
-    stepping = sum(record.wall_s for record in done.values() if record.env_steps)
-    reported: dict[str, Any] = {}
-    for record in done.values():
-        _merge(reported, record.summary)
-    files = {name: Path(path).name for name, path in reported.pop("files", {}).items()}
-    reported.pop("env_steps", None)
-    return {
-        "verb": verb,
-        "task": task.get("name") if isinstance(task, Mapping) else task,
-        "seed": values.get("seed"),
-        "wall_s": sum(record.wall_s for record in done.values()),
-        "env_steps": steps,
-        "env_steps_per_s": steps / stepping if stepping else 0.0,
-        **reported,
-        "stages": {n: {"wall_s": r.wall_s, "env_steps": r.env_steps} for n, r in done.items()},
-        "files": files,
-    }
+def _take(
+    pipeline: PipelineConfig, values: dict[str, Any], digests: Mapping[str, str], run: RunFolder
+) -> None:
+    """Make ``values`` the run's configuration, unless a stage that began depended on what has changed."""
+    for stage in pipeline.stages:
+        record = read_record(run, stage.name)
+        if record is not None and record.hash != digests[stage.name]:
+            differing = differences(run.stage(stage.name).config(), values, FREE)
+            mine = [d for d in differing if not stage.uses or d.startswith(tuple(_with_seed(stage, values)))]
+            hint = f" (pipeline.reuse={run.path.name} keeps what would be the same)"
+            what = f"stage {stage.name!r} of {run.path}"
+            raise another_configuration(what, mine or differing or ["the list of stages"], hint)
+    if not run.config_path.exists() or differences(run.config(), values):
+        run.write_config(values)
 
 
-def _digest(stage: StageConfig, values: Mapping[str, Any], done: Mapping[str, StageRecord]) -> str:
+def _digest(stage: StageConfig, values: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     """Return the hash of all that the stage's result depends on, the stages that feed it included."""
     if stage.uses:
-        # The seed costs a stage nothing, and forgetting it would make all seeds one.
-        used = {key: _select(values, key, stage.name) for key in {*stage.uses, *({"seed"} & set(values))}}
+        used = {key: _select(values, key, stage.name) for key in _with_seed(stage, values)}
     else:
         free = {name for name in FREE if "." not in name} | {"pipeline"}
         used = {key: value for key, value in values.items() if key not in free}
-    feeding = {giver: done[giver].hash for giver in _givers(stage)}
+    feeding = {giver: digests[giver] for giver in _givers(stage)}
     parts = {"type": stage.type, "uses": used, "inputs": stage.inputs, "from": feeding}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _with_seed(stage: StageConfig, values: Mapping[str, Any]) -> list[str]:
+    """Add the seed to what a stage uses: it costs nothing, and forgetting it would make all seeds one."""
+    return sorted({*stage.uses, *({"seed"} & set(values))})
 
 
 def _select(values: Mapping[str, Any], key: str, stage: str) -> Any:
@@ -217,11 +201,6 @@ def _find(pipeline: PipelineConfig, stage: StageConfig, digest: str, run: RunFol
     record = read_record(run, stage.name)
     if record is None:
         return _copied(pipeline.reuse, stage, digest, run) or StageRecord(stage.name, digest)
-    if record.hash != digest:
-        path = run.stage(stage.name).path
-        raise RobodistillError(
-            f"{path} was made with another configuration; take another run=<name>, or delete it"
-        )
     return (
         record if record.whole() else StageRecord(stage.name, digest, wall_s=record.wall_s, origin="resumed")
     )
@@ -257,14 +236,6 @@ def _check_outputs(pipeline: PipelineConfig, stage: StageConfig, outputs: Mappin
                 raise RobodistillError(
                     f"stage {later.name!r}: {unknown(f'output of stage {giver!r}', output, outputs)}"
                 )
-
-
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = copy.deepcopy(value)
 
 
 def _publish(run: RunFolder, record: StageRecord) -> None:

@@ -82,7 +82,7 @@ class Progress:
         now = self.clock()
         eta = self.eta_s()
         parts = [
-            f"{self.title} {self.done}/{self.total} ({100 * self.done / max(self.total, 1):.0f} %)",
+            f"{self.title} {self.done}/{self.total} ({min(100 * self.done / max(self.total, 1), 100):.0f} %)",
             f"elapsed {clock_time(now - self._began)}",
             f"eta {'?' if eta is None else clock_time(eta)}",
             self.figures(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,27 +69,25 @@ class RunFolder:
             return "complete"
         return "partial" if self.config_path.exists() else "new"
 
-    def prepare(self, config: Mapping[str, Any], free: Iterable[str] = (), hint: str = "") -> Status:
+    def prepare(self, config: Mapping[str, Any], free: Iterable[str] = ()) -> Status:
         """Take the folder for a run of ``config``, writing it when new; return what stands there.
 
         A run made with another configuration is a RobodistillError that says what differs. Keys in ``free``
-        (dotted, with everything below them) may differ: they change how a run is shown, not what it does. ``hint``
-        ends the error's line.
+        (dotted, with everything below them) may differ: they change how a run is shown, not what it does.
         """
-        wanted = plain(config)
         if not self.config_path.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump({PROVENANCE: provenance(), **wanted}, sort_keys=False)
-            write_text(self.config_path, text)
+            self.write_config(config)
             return "new"
-        differing = differences(self.config(), wanted, tuple(free))
+        differing = differences(self.config(), plain(config), tuple(free))
         if differing:
-            more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
-            raise RobodistillError(
-                f"run {self.path} was made with another configuration: {'; '.join(differing[:3])}{more}; "
-                f"choose another name with run=<name>{hint}, or delete the folder"
-            )
+            raise another_configuration(f"run {self.path}", differing)
         return self.status
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.yaml``, with the state of the code, in one step."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump({PROVENANCE: provenance(), **plain(config)}, sort_keys=False)
+        write_text(self.config_path, text)
 
     def config(self) -> dict[str, Any]:
         """Return the configuration that the run was made with."""
@@ -113,6 +111,15 @@ class RunFolder:
     ) -> None:
         """Write the results in one step; once ``complete``, later calls report them instead of resuming."""
         write_json(self.summary_path, {"status": status, **values})
+
+
+def another_configuration(what: str, differing: Sequence[str], hint: str = "") -> RobodistillError:
+    """Return the error for results that another configuration made; ``differing`` as from ``differences``."""
+    more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
+    return RobodistillError(
+        f"{what} was made with another configuration: {'; '.join(differing[:3])}{more}; "
+        f"choose another name with run=<name>{hint}, or delete the folder"
+    )
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:

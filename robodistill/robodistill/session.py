@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robodistill.decode import decode
-from robodistill.pipeline import PipelineConfig, run_pipeline, table
+from robodistill.pipeline import PipelineConfig, run_pipeline
 from robodistill.progress import Progress
 from robodistill.runs import RunFolder
+from robodistill.summaries import table
 
 if TYPE_CHECKING:
     from robodistill.settings import RunConfig
@@ -25,6 +26,9 @@ def work(config: RunConfig, verb: str, only: str | None = None) -> int:
     outcome = run_pipeline(pipeline, config, folder, announce, only, verb)
     console = Console(highlight=False)
     console.print(table(outcome.records if only is None else {only: outcome.records[only]}))
+    for name, score in outcome.summary.get("score", {}).items():
+        low, high = score["ci95"]
+        console.print(f"score   {name} {score['mean']:.3f} (95 %: {low:.3f} to {high:.3f})")
     for name, file in {**outcome.summary["files"], "summary": "summary.json"}.items():
         console.print(f"{name:<8}{(folder.path / file).resolve()}", soft_wrap=True)
     return 0

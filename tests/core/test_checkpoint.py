@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -78,7 +78,9 @@ def _bits(tensor: torch.Tensor) -> np.ndarray:
     return (view.view(torch.int16) if view.dtype == torch.bfloat16 else view).numpy()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # machines are shared
 @given(_TREES)
 def test_what_is_saved_is_what_loads(tree: Any) -> None:
     with tempfile.TemporaryDirectory() as scratch:

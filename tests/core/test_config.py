@@ -72,6 +72,8 @@ class Ppo:
     lr: float
     schedule: Literal["adaptive", "fixed"]
     epochs: int
+    clip: float = 0.2
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Run:
 
 
 def test_words_to_dataclasses(tree: str) -> None:
-    data = compose(["task=go2_flat", "ppo.epochs=7", "seed=3"], tree)
+    data = compose(["task=go2_flat", "ppo.epochs=7", "seed=3"], tree=tree)
     assert type(data["task"]["terms"]) is list
     run = decode(Run, data)
     assert run == Run(
@@ -102,7 +104,19 @@ def test_words_to_dataclasses(tree: str) -> None:
         False,
     )
     assert type(run.task.limits[0]) is float
-    assert type(decode(Run, compose(["task=pendulum"], tree)).ppo.lr) is float
+    assert type(decode(Run, compose(["task=pendulum"], tree=tree)).ppo.lr) is float
+
+
+def test_keys_that_no_yaml_mentions_are_those_of_the_class(tree: str) -> None:
+    data = compose(["task=go2_flat", "ppo.clip=0.1", "ppo.extra.a=[1]", "seed=4"], Run, tree)
+    run = decode(Run, data)
+    assert (run.ppo.clip, run.ppo.extra, run.seed) == (0.1, {"a": [1]}, 4)
+    with pytest.raises(
+        ConfigError, match=r"'ppo.clp': did you mean 'ppo.clip'\? legal in 'ppo': clip, epochs, extra,"
+    ):
+        compose(["task=go2_flat", "ppo.clip=0.1", "ppo.clp=0.1"], Run, tree)
+    with pytest.raises(ConfigError, match=r"unknown key 'ppo.clip': legal"):
+        compose(["task=go2_flat", "~ppo.clip"], tree=tree)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ def test_words_to_dataclasses(tree: str) -> None:
 )
 def test_what_does_not_compose_is_one_line(tree: str, words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        compose(words, tree)
+        compose(words, tree=tree)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 
@@ -160,7 +174,7 @@ def _edited(key: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_composed_values(tree: str) -> None:
-    assert compose(["task=go2_flat"], tree) == COMPOSED
+    assert compose(["task=go2_flat"], tree=tree) == COMPOSED
 
 
 @pytest.mark.parametrize(
@@ -177,7 +191,7 @@ def test_the_composed_values(tree: str) -> None:
             "fixd",
             "ppo.schedule: unknown value 'fixd': did you mean 'fixed'? legal: adaptive, fixed",
         ),
-        ("ppo.lrr", 3, "ppo: unknown key 'lrr': did you mean 'lr'? legal: epochs, lr, schedule"),
+        ("ppo.lrr", 3, "ppo: unknown key 'lrr': did you mean 'lr'? legal: clip, epochs, extra, lr, schedule"),
         ("sed", 3, "unknown key 'sed': did you mean 'seed'?"),
         ("ppo.lr", GONE, "ppo: key 'lr' is missing"),
         ("seed", GONE, "configuration: key 'seed' is missing"),
@@ -201,20 +215,20 @@ def test_what_does_not_decode_is_one_line_with_the_path(key: str, value: Any, sa
 def test_a_folder_of_ones_own_adds_choices(tree: str, tmp_path: Path) -> None:
     own = tmp_path / "my own"
     _write(own, {"task/hexapod.yaml": "name: hexapod\nlimits: [3]\nterms: []\n", "recipe/hexapod.yaml": "{}"})
-    data = compose(["task=hexapod", f"config_dir={own}"], tree)
+    data = compose(["task=hexapod", f"config_dir={own}"], tree=tree)
     assert data["task"] == {"name": "hexapod", "limits": [3], "terms": []}
     assert sorted(groups(own, tree)["task"]) == ["go2_flat", "hexapod", "pendulum"]
     with pytest.raises(ConfigError, match="unknown task 'hexapod'"):
-        compose(["task=hexapod"], tree)
+        compose(["task=hexapod"], tree=tree)
     _write(own, {"task/broken.yaml": "name: [1,\n", "recipe/broken.yaml": "{}"})
     with pytest.raises(ConfigError, match="broken"):
-        compose(["task=broken", f"config_dir={own}"], tree)
+        compose(["task=broken", f"config_dir={own}"], tree=tree)
 
 
 def test_a_task_without_a_recipe_says_so(tree: str, tmp_path: Path) -> None:
     _write(tmp_path / "own", {"task/hexapod.yaml": "name: hexapod\n"})
     with pytest.raises(ConfigError, match="Could not find 'recipe/hexapod'"):
-        compose(["task=hexapod", f"config_dir={tmp_path / 'own'}"], tree)
+        compose(["task=hexapod", f"config_dir={tmp_path / 'own'}"], tree=tree)
 
 
 @dataclass(frozen=True)

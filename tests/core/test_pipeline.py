@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from robodistill.pipeline import PipelineConfig, StageConfig, run_pipeline, table
+from robodistill.pipeline import PipelineConfig, StageConfig, run_pipeline
 from robodistill.runs import RunFolder
+from robodistill.summaries import table
 from robodistill_deploy.errors import RobodistillError
 
 
@@ -165,10 +166,27 @@ def test_time_of_all_sessions_counts(toys: Toys, tmp_path: Path, monkeypatch: py
 def test_another_configuration_does_not_touch_the_run(toys: Toys, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "demo")
     run_pipeline(PIPELINE, Settings(), run)
-    with pytest.raises(RobodistillError, match=r"episodes is 8 there, 9 here.*run=<name>"):
+    with pytest.raises(
+        RobodistillError, match=r"'evaluate' of .*demo .*: episodes is 8 there, 9 here; .*reuse=demo"
+    ):
         run_pipeline(PIPELINE, Settings(episodes=9), run)
     assert len(toys.calls) == 3
     assert run.status == "complete"
+
+
+def test_what_no_stage_so_far_used_may_change(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    toys.fail_in = "export"
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(PIPELINE, Settings(), run)
+    toys.fail_in = ""
+    with pytest.raises(RobodistillError, match=r"stage 'teacher' of .*: lr is 0.1 there, 0.2 here; choose"):
+        run_pipeline(PIPELINE, Settings(lr=0.2, episodes=9), run)
+    assert run.config()["episodes"] == 8
+    outcome = run_pipeline(PIPELINE, Settings(episodes=9), run)
+    assert toys.calls == ["teach", "export", "export", "evaluate"]
+    assert outcome.summary["episodes"] == run.config()["episodes"] == 9
+    assert run.stage("teacher").config()["episodes"] == 8
 
 
 def test_a_lost_output_runs_the_stage_again(toys: Toys, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robodistill.runs import RunFolder, differences, git_state, plain
@@ -97,6 +97,7 @@ _CONFIGS = st.dictionaries(
 )
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are shared
 @given(_CONFIGS)
 def test_every_configuration_equals_itself_after_yaml(config: dict[str, Any]) -> None:
     text = yaml.safe_dump(plain(config), sort_keys=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robodistill import gaussian
 from robodistill.returns import gae
-from robodistill.segment import Segment, State
+from robodistill.segment import Segment, State, find
 from robodistill.settings import CollectConfig
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
@@ -31,12 +31,12 @@ class Collector:
         self.config, self.env, self.generator = config, env, generator
         self.networks = networks
         self.drivers = list(config.drivers)
-        acting = dict.fromkeys([*self.drivers, *([config.labeller] if config.labeller else [])])
+        acting: list[str] = [*self.drivers, *([config.labeller] if config.labeller else [])]
         self.policies: dict[str, Policy] = {}
         for name in acting:
-            policy = networks[name]
-            assert isinstance(policy, Policy)
-            self.policies[name] = policy
+            where = "collect.drivers" if name in self.drivers else "collect.labeller"
+            self.policies[name] = find(networks, name, Policy, where)
+        self._critic = find(networks, config.critic, Critic, "collect.critic") if config.critic else None
         self.states: dict[str, State] = {n: p.initial_state(env.num_envs) for n, p in self.policies.items()}
         self._first = torch.ones(env.num_envs, dtype=torch.bool)
         self.roles = torch.zeros(env.num_envs, dtype=torch.int64)
@@ -81,8 +81,8 @@ class Collector:
         data = {name: torch.stack(values) for name, values in record.items()}
         obs = {g: torch.stack([o[g] for o in seen]) for g in self.obs}
         segment = Segment(obs, torch.stack(resets), data, start_states)
-        if self.config.critic:
-            self._add_advantages(segment, ends)
+        if self._critic:
+            self._add_advantages(self._critic, segment, ends)
         return segment, self._figures(episodes, segment)
 
     def _act(self) -> dict[str, Tensor]:
@@ -110,12 +110,13 @@ class Collector:
                 "log_prob": gaussian.log_prob(mean, log_std, action)}  # fmt: skip
         if self.config.labeller:
             label = outputs[self.config.labeller]
-            step.update(label_mean=label.mean, label_latent=label.latent, label_log_std=label.log_std.expand_as(label.mean))
+            log_std = label.log_std.expand_as(label.mean)
+            step.update(label_mean=label.mean, label_latent=label.latent, label_log_std=log_std)
         return step
 
-    def _add_advantages(self, segment: Segment, ends: list[tuple[int, Tensor, dict[str, Tensor]]]) -> None:
-        critic = self.networks[self.config.critic]
-        assert isinstance(critic, Critic)
+    def _add_advantages(
+        self, critic: Critic, segment: Segment, ends: list[tuple[int, Tensor, dict[str, Tensor]]]
+    ) -> None:
         values = critic.value(segment.obs)
         next_values = torch.cat((values[1:], critic.value(self.obs).unsqueeze(0)))
         for t, ids, final_obs in ends:
@@ -132,7 +133,8 @@ class Collector:
         if not episodes:
             return figures
         returns, lengths, roles = (torch.cat([e[k] for e in episodes]) for k in ("return", "length", "role"))
-        figures |= {"episode/return": float(returns.mean()), "episode/length_s": float(lengths.float().mean()) * self.env.task.control_dt}
+        figures["episode/return"] = float(returns.mean())
+        figures["episode/length_s"] = float(lengths.float().mean()) * self.env.task.control_dt
         figures["episode/ended_early"] = 1.0 - float(torch.cat([e["truncated"] for e in episodes]).float().mean())
         for i, name in enumerate(self.drivers):
             if len(self.drivers) > 1 and bool((roles == i).any()):

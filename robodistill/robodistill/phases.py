@@ -29,7 +29,11 @@ def parameters_of(networks: nn.ModuleDict, names: tuple[str, ...]) -> list[nn.Pa
         except AttributeError as error:
             legal = [n for n, _ in networks.named_modules() if n.count(".") < 2 and n]
             raise RobodistillError(f"phase.networks: {unknown('network', name, legal)}") from error
+        if not all(p.requires_grad for p in module.parameters()):
+            raise RobodistillError(f"phase.networks: {name!r} is frozen; leave it out")
         chosen.update({id(p): p for p in module.parameters()})
+    if not chosen:
+        raise RobodistillError(f"phase.networks: nothing to train in {list(names)}; name a network with weights")
     return list(chosen.values())
 
 
@@ -90,7 +94,7 @@ class Phase:
         weights = [n for n, p in self.networks.named_parameters() if not p.isfinite().all()]
         raise NonFiniteError(
             f"phase {self.name!r}: {', '.join(bad)} is not finite (inputs not finite: {', '.join(inputs) or 'none'}; "
-            f"weights not finite: {', '.join(weights) or 'none'}); lower phases.{self.name}.lr or go back to a checkpoint"
+            f"weights not finite: {', '.join(weights) or 'none'}); lower phases.{self.name}.lr"
         )
 
     def _schedule(self, progress: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,16 @@ from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy, PolicyOutput
 
 State = dict[str, Tensor]
+N = TypeVar("N", Policy, Critic)
+
+
+def find(networks: Mapping[str, nn.Module], name: str, kind: type[N], where: str) -> N:
+    """Return the network ``name`` of this kind; ``where`` in the configuration it was named."""
+    network = dict(networks.items()).get(name)
+    if not isinstance(network, kind):
+        legal = [n for n, other in networks.items() if isinstance(other, kind)]
+        raise RobodistillError(f"{where}: {unknown(kind.__name__.lower(), name, legal)}")
+    return network
 
 
 @dataclass
@@ -62,10 +73,7 @@ class Minibatch:
 
     def policy(self, name: str) -> Policy:
         """Return the policy called ``name``."""
-        network = self.networks.get(name) if name in self.networks else None
-        if not isinstance(network, Policy):
-            raise RobodistillError(f"loss: {unknown('policy', name, self.networks)}")
-        return network
+        return find(self.networks, name, Policy, "loss")
 
     def output(self, name: str) -> PolicyOutput:
         """Return what policy ``name`` does at each step, with gradients."""
@@ -81,9 +89,7 @@ class Minibatch:
 
     def value(self, name: str) -> Tensor:
         """Return the value of each step by critic ``name``, with gradients."""
-        critic = self.networks[name]
-        assert isinstance(critic, Critic)
-        return critic.value(self.obs)
+        return find(self.networks, name, Critic, "loss").value(self.obs)
 
 
 def by_step(

@@ -16,6 +16,7 @@ from robodistill.phases import Phase
 from robodistill.runs import RunFolder
 from robodistill.settings import TrainConfig
 from robodistill.symmetry import Mirror
+from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy
@@ -74,8 +75,9 @@ class Trainer:
 
     def _update_normalizers(self, obs: dict[str, torch.Tensor]) -> None:
         for name in self.config.method.collect.update_normalizers:
-            network = self.networks[name]
-            assert isinstance(network, (Policy, Critic))
+            network = dict(self.networks.items()).get(name)
+            if not isinstance(network, (Policy, Critic)):
+                raise RobodistillError(f"collect.update_normalizers: {unknown('network', name, self.networks.keys())}")
             network.update_normalizer(obs)
 
     def resume(self, folder: RunFolder) -> None:

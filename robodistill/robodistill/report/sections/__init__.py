@@ -1,0 +1,1 @@
+"""Sections of the report: functions from Inputs to HTML, each with a note where its input is missing."""

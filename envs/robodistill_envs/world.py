@@ -65,7 +65,7 @@ class World:
         for name, where in self._measured.items():
             config = self.task.signals.get(name, SignalConfig())
             sigma = config.noise if noise else 0.0
-            value = self._sensordata[:, where]
+            live = value = self._sensordata[:, where]
             noise_of = f"noise.{name}"
             if self._is_quat[name]:
                 self.signals[name] = self._measured_quaternion(value, config.bias, sigma, random, counter, noise_of)
@@ -76,9 +76,9 @@ class World:
                 value = value + sigma * random.normal(noise_of, counter, value.shape[1])
             if config.quantum and noise:
                 value = torch.round(value / config.quantum) * config.quantum
-            self.signals[name] = value.clone() if value.data_ptr() == self._sensordata.data_ptr() else value
+            self.signals[name] = value.clone() if value is live else value
         if self.task.command:
-            self.signals[self.task.command.signal] = self.command
+            self.signals[self.task.command.signal] = self.command.clone()
 
     def _measured_quaternion(
         self, value: Tensor, bias: str, sigma: float, random: WorldRandom, counter: Tensor, stream: str

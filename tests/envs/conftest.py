@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -40,14 +41,31 @@ def load_task() -> LoadTask:
     return _load
 
 
+def hold_all_but(task: TaskConfig, names: Sequence[str]) -> TaskConfig:
+    """Return ``task`` with every parameter but ``names`` held at its nominal value."""
+    held = {
+        name: config if name in names else replace(config, low=config.nominal, high=config.nominal)
+        for name, config in task.parameters.items()
+    }
+    return replace(task, parameters=held)
+
+
 @pytest.fixture(scope="session")
 def make_env() -> MakeEnv:
-    """``make_env(task or name, num_envs, **more)``; ``quiet=True`` switches every disturbance off."""
+    """``make_env(task or name, num_envs, **more)``: an environment on one thread.
 
-    def make(task: TaskConfig | str, num_envs: int, quiet: bool = False, **more: Any) -> VecEnv:
+    ``quiet=True`` switches every disturbance off; ``only=("payload",)`` leaves just the draw of these parameters.
+    """
+
+    def make(
+        task: TaskConfig | str, num_envs: int, quiet: bool = False, only: Sequence[str] = (), **more: Any
+    ) -> VecEnv:
+        task = _load(task) if isinstance(task, str) else task
         if quiet:
             more["disturbances"] = Disturbances(parameters=False, noise=False, pushes=False, reset=False)
-        task = _load(task) if isinstance(task, str) else task
+        if only:
+            task = hold_all_but(task, only)
+            more["disturbances"] = Disturbances(noise=False, pushes=False, reset=False)
         return VecEnv(task, num_envs, **{"threads": 1, **more})
 
     return make
@@ -68,9 +86,10 @@ class EngineRig:
         rank = torch.arange(n, dtype=torch.float64)
         engine.field("body_mass")[:, 1] += rank
         engine.field("geom_friction")[:, self.model.geom("floor").id, 0] = 0.4 + 0.2 * rank
-        engine.field("actuator_delay")[:] = 0.005 * rank.view(-1, 1)
+        late = (rank * self.model.opt.timestep).view(-1, 1)
+        engine.field("actuator_delay")[:] = late
         delayed = torch.tensor(self.model.sensor_history[:, 0] > 0)
-        engine.field("sensor_delay")[:] = 0.005 * rank.view(-1, 1) * delayed
+        engine.field("sensor_delay")[:] = late * delayed
         engine.update_constants(torch.arange(n))
         self.begin(engine, list(range(n)))
         return engine
@@ -94,7 +113,7 @@ class EngineRig:
         seen: list[Tensor] = []
         for target in targets:
             engine.state("ctrl").copy_(target)
-            engine.step(4)
+            engine.step(self.task.decimation)
             seen.append(engine.sensordata.clone())
         return seen
 

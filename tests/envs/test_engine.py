@@ -101,10 +101,10 @@ def test_worlds_step_as_a_plain_loop_does(rig: Any) -> None:
         plain.append((own, data))
     for target in rig.controls(15):
         engine.state("ctrl").copy_(target)
-        engine.step(4)
+        engine.step(rig.task.decimation)
         for world, (own, data) in enumerate(plain):
             data.ctrl[:] = target[world]
-            mujoco.mj_step(own, data, 4)
+            mujoco.mj_step(own, data, rig.task.decimation)
             state = np.empty(len(engine.row(0)))
             mujoco.mj_getState(own, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
             assert state.tobytes() == engine.row(world).tobytes()

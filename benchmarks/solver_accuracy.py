@@ -33,7 +33,9 @@ def variants(base: PhysicsConfig) -> dict[str, PhysicsConfig]:
     exact = change(solver="Newton", iterations=100, ls_iterations=50, tolerance=1e-10)
     return {
         "Newton, converged": exact,
-        "Newton, 20 iterations, tolerance 1e-5": change(solver="Newton", iterations=20, ls_iterations=20, tolerance=1e-5),
+        "Newton, 20 iterations, tolerance 1e-5": change(
+            solver="Newton", iterations=20, ls_iterations=20, tolerance=1e-5
+        ),
         "Newton, 2 iterations": change(solver="Newton", iterations=2, ls_iterations=6),
         "Newton, 1 iteration": change(solver="Newton", iterations=1, ls_iterations=6),
         "PGS, 5 iterations": change(solver="PGS", iterations=5),
@@ -93,7 +95,9 @@ def main() -> None:
     """Print the table."""
     task = decode(TaskConfig, compose(["task=go2_flat"])["task"])
     pose = np.array(task.robot.actions[0].default)
-    models = {name: build_model(dataclasses.replace(task, physics=p)) for name, p in variants(task.physics).items()}
+    models = {
+        name: build_model(dataclasses.replace(task, physics=p)) for name, p in variants(task.physics).items()
+    }
     reference = next(iter(models.values()))
     rows = states(reference, pose, 200)
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -101,7 +105,9 @@ def main() -> None:
         for name, model in models.items():
             times[name].append(seconds(model, pose, 200))
     base = statistics.median(times[next(iter(models))])
-    print(f"{'solver':<42}{'us per control step':>20}{'of converged':>14}{'joint velocity error, rad/s: median, 90 %':>44}")
+    print(
+        f"{'solver':<42}{'us per control step':>20}{'of converged':>14}{'joint speed error rad/s: median, 90 %':>44}"
+    )
     for name, model in models.items():
         cost = statistics.median(times[name])
         same_step = model.opt.timestep == reference.opt.timestep

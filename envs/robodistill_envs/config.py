@@ -268,7 +268,9 @@ class TaskConfig:
         """Refuse a control step that is no whole number of physics steps."""
         ratio = self.control_dt / self.physics.timestep
         if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
-            raise SpecError(f"task {self.name!r}: control_dt {self.control_dt} is no multiple of {self.physics.timestep}")
+            raise SpecError(
+                f"task {self.name!r}: control_dt {self.control_dt} is no multiple of {self.physics.timestep}"
+            )
 
     @property
     def decimation(self) -> int:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from robodistill_deploy.errors import SpecError
-from robodistill_deploy.spec import SCHEMA, ActionPart, CommandSpec, InterfaceSpec, InternalSpec, SignalSpec, TermSpec
+from robodistill_deploy.spec import (
+    SCHEMA,
+    ActionPart,
+    CommandSpec,
+    InterfaceSpec,
+    InternalSpec,
+    SignalSpec,
+    TermSpec,
+)
 from robodistill_envs.config import ActionConfig, RobotConfig, TaskConfig, TermConfig, spread
 
 Mirror = tuple[tuple[int, ...], tuple[float, ...]]
@@ -31,7 +39,9 @@ def _term_mirror(robot: RobotConfig, term: TermConfig) -> Mirror | None:
     if term.mirror == "feet":
         return FEET_MIRROR
     if isinstance(term.mirror, str):
-        raise SpecError(f"term {term.name!r}: mirror must be 'joints', 'joints_unsigned', 'feet' or a list of signs, not {term.mirror!r}")
+        raise SpecError(
+            f"term {term.name!r}: mirror {term.mirror!r} is none of 'joints', 'joints_unsigned', 'feet', signs"
+        )
     return tuple(range(term.elements)), spread(term.mirror, term.elements, f"mirror of {term.name!r}")
 
 

@@ -16,8 +16,9 @@ MAX_DELAY_S = 0.03
 MEASURED, TRUE = "measured.", "true."
 """Prefixes of sensor names: what the robot gets (delayed), what the simulator knows."""
 
-_DIM = {"framequat": 4, "gyro": 3, "accelerometer": 3, "velocimeter": 3, "framepos": 3, "framelinvel": 3,
-        "frameangvel": 3, "jointpos": 1, "jointvel": 1, "touch": 1, "actuatorfrc": 1, "contact": 1, "subtreecom": 3}  # fmt: skip
+_SCALARS = ("jointpos", "jointvel", "touch", "actuatorfrc", "contact")
+_VECTORS = ("gyro", "accelerometer", "velocimeter", "framepos", "framelinvel", "frameangvel", "subtreecom")
+_DIM = {"framequat": 4, **dict.fromkeys(_VECTORS, 3), **dict.fromkeys(_SCALARS, 1)}
 
 
 def mjcf_path(relative: str) -> Path:
@@ -79,7 +80,9 @@ def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) 
         elif action.kind == "joint_effort":
             actuator.set_to_motor()
         else:
-            raise SpecError(f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}")
+            raise SpecError(
+                f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}"
+            )
         actuator.forcerange = [-effort[i], effort[i]]
         if task.delayed:
             actuator.nsample = _samples(task)
@@ -90,7 +93,9 @@ def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples
     if sensor.type not in _DIM:
         raise SpecError(f"sensor {sensor.name!r}: {unknown('type', sensor.type, _DIM)}")
     if _DIM[sensor.type] * len(sensor.objects) != len(sensor.elements):
-        raise SpecError(f"sensor {sensor.name!r}: {len(sensor.elements)} elements for {len(sensor.objects)} objects")
+        raise SpecError(
+            f"sensor {sensor.name!r}: {len(sensor.elements)} elements for {len(sensor.objects)} objects"
+        )
     for target in sensor.objects:
         made = spec.add_sensor(
             name=f"{prefix}{sensor.name}.{target}",
@@ -100,7 +105,11 @@ def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples
         )
         if sensor.type == "contact":
             # data "found" (bit 0): how many contacts match; no reduction, one slot
-            made.reftype, made.refname, made.intprm[:3] = mujoco.mjtObj.mjOBJ_GEOM, sensor.reference, [1, 0, 1]
+            made.reftype, made.refname, made.intprm[:3] = (
+                mujoco.mjtObj.mjOBJ_GEOM,
+                sensor.reference,
+                [1, 0, 1],
+            )
         if samples:
             made.nsample, made.delay = samples, spec.option.timestep
 

@@ -71,7 +71,9 @@ class ObservationGroup:
             else:
                 value = part.function(*(inputs[name] for name in term.inputs), **term.params)
             if value.shape != (world.num_envs, term.dim):
-                raise ValueError(f"term {term.name!r}: expected shape {(world.num_envs, term.dim)}, got {tuple(value.shape)}")
+                raise ValueError(
+                    f"term {term.name!r}: expected shape {(world.num_envs, term.dim)}, got {tuple(value.shape)}"
+                )
             columns.append(part.finish(value))
         return torch.cat(columns, dim=1)
 

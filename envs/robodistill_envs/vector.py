@@ -61,7 +61,12 @@ class VecEnv:
         self.disturbances = disturbances or Disturbances()
         self.spec = interface_of(task)
         self.engine: Engine = MjbatchEngine(build_model(task), num_envs, threads)
-        self.capabilities = {"exact_resume": True, "final_obs": True, "seeding": True, "per_world_params": True}
+        self.capabilities = {
+            "exact_resume": True,
+            "final_obs": True,
+            "seeding": True,
+            "per_world_params": True,
+        }
         self.world = World(task, self.engine)
         self.random = WorldRandom(seed, num_envs, first=first_world)
         self.groups = {name: ObservationGroup(self.spec, name) for name in task.groups}
@@ -75,7 +80,9 @@ class VecEnv:
         self._rewards = [(r.name, resolve(r.type), r.weight, r.params) for r in task.rewards]
         self._terminations = [(t.name, resolve(t.type), t.params) for t in task.terminations]
         self._effects = [(resolve(e.type), e.params) for e in task.effects]
-        self._internals = {i.name: resolve(i.type)(i.dim, task.control_dt, **i.params) for i in task.internals}
+        self._internals = {
+            i.name: resolve(i.type)(i.dim, task.control_dt, **i.params) for i in task.internals
+        }
         self._internal_start = {name: module.initial() for name, module in self._internals.items()}
         parts = self.spec.actions
         self._default, self._scale, self._lower, self._upper = (
@@ -160,7 +167,9 @@ class VecEnv:
         u = 2.0 * self.random.uniform("reset", counter, 10 + model.nq + model.nv, ids).double() - 1.0
         if free:
             heading = u[:, 0] * torch.pi * float(config.yaw)
-            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(u[:, 1] * config.tilt, u[:, 2] * config.tilt, heading)
+            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(
+                u[:, 1] * config.tilt, u[:, 2] * config.tilt, heading
+            )
             qvel[:, :6] = u[:, 3:9] * config.base_velocity
         qpos[:, 7 * free :] += u[:, 10 + 7 * free : 10 + model.nq] * config.joint_position
         qvel[:, 6 * free :] += u[:, 10 + model.nq + 6 * free :] * config.joint_velocity
@@ -303,13 +312,13 @@ class VecEnv:
     def _fail(self, env: int, what: str) -> None:
         path = self.repro_folder / f"nonfinite_seed{self.seed}_world{env}.npz"
         world = self.world
-        np.savez(
-            path,
+        arrays: dict[str, Any] = dict(
             qpos=self.engine.state("qpos")[env].numpy(), qvel=self.engine.state("qvel")[env].numpy(),
             ctrl=self.engine.state("ctrl")[env].numpy(), action=world.action[env].numpy(),
             seed=np.array(self.seed), episode=self.episode[env].numpy(), step=world.steps[env].numpy(),
             **{f"parameter.{k}": v[env].numpy() for k, v in world.parameters.items()},
         )  # fmt: skip
+        np.savez(path, **arrays)
         raise NonFiniteError(
             f"world {env}, episode {int(self.episode[env])}, step {int(world.steps[env])}: {what} is not finite; "
             f"state saved in {path}"

@@ -68,7 +68,9 @@ class World:
             live = value = self._sensordata[:, where]
             noise_of = f"noise.{name}"
             if self._is_quat[name]:
-                self.signals[name] = self._measured_quaternion(value, config.bias, sigma, random, counter, noise_of)
+                self.signals[name] = self._measured_quaternion(
+                    value, config.bias, sigma, random, counter, noise_of
+                )
                 continue
             if config.bias:
                 value = value + self.parameter(config.bias)
@@ -101,4 +103,8 @@ class World:
     def load_state_dict(self, state: Mapping[str, Tensor | dict[str, Tensor]]) -> None:
         """Restore what ``state_dict`` returned."""
         for name, value in state.items():
-            setattr(self, name, {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone())
+            setattr(
+                self,
+                name,
+                {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone(),
+            )

@@ -17,11 +17,11 @@ import torch
 
 from robodistill_deploy import runtime
 from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import MEASURED
 from robodistill_envs.observation import SignalTerms
 from robodistill_envs.vector import Disturbances, VecEnv
-from robodistill_envs.config import TaskConfig
 from robodistill_policies.policy import Policy
 
 TOLERANCE = 1e-5
@@ -51,15 +51,23 @@ class CheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``check.json`` holds."""
-        passed = not self.first and self.onnx_vs_torch <= TOLERANCE
-        return {"terms": self.terms, "actions": self.actions, "onnx_vs_torch": self.onnx_vs_torch,
-                "physics": self.physics, "ticks": self.ticks, "first_difference": self.first, "passed": passed}  # fmt: skip
+        return {
+            "terms": self.terms,
+            "actions": self.actions,
+            "onnx_vs_torch": self.onnx_vs_torch,
+            "physics": self.physics,
+            "ticks": self.ticks,
+            "first_difference": self.first,
+            "passed": not self.first and self.onnx_vs_torch <= TOLERANCE,
+        }
 
 
 class PlainRobot:
     """One world stepped with ``mj_step``: sensors by name in, joint targets by name out."""
 
-    def __init__(self, model: mujoco.MjModel, task: TaskConfig, bias: dict[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, task: TaskConfig, bias: dict[str, np.ndarray[Any, Any]]
+    ) -> None:
         self.model, self.task, self.bias = model, task, bias
         self.data = mujoco.MjData(model)
 
@@ -163,14 +171,22 @@ def check_policy(path: Path, policy: Policy, task: TaskConfig, seed: int, ticks:
     return result
 
 
-def _raw(targets: dict[str, np.ndarray[Any, Any]], interface: Any, scale: dict[str, np.ndarray[Any, Any]]) -> torch.Tensor:
+def _raw(
+    targets: dict[str, np.ndarray[Any, Any]], interface: Any, scale: dict[str, np.ndarray[Any, Any]]
+) -> torch.Tensor:
     parts = [(targets[p.name] - np.array(p.default)) / scale[p.name] for p in interface.actions]
     return torch.from_numpy(np.concatenate(parts)).float()
 
 
 def _raw_limits(interface: Any) -> tuple[torch.Tensor, torch.Tensor]:
     low, high = (
-        torch.tensor([(v - d) / s for p in interface.actions for v, d, s in zip(getattr(p, end), p.default, p.scale, strict=True)])
+        torch.tensor(
+            [
+                (v - d) / s
+                for p in interface.actions
+                for v, d, s in zip(getattr(p, end), p.default, p.scale, strict=True)
+            ]
+        )
         for end in ("lower", "upper")
     )
     return low, high
@@ -179,4 +195,6 @@ def _raw_limits(interface: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def raise_if_failed(result: CheckResult) -> None:
     """Raise with the first difference."""
     if not result.to_dict()["passed"]:
-        raise RobodistillError(f"check failed: {result.first or f'onnx and torch differ by {result.onnx_vs_torch:.2e}'}")
+        raise RobodistillError(
+            f"check failed: {result.first or f'onnx and torch differ by {result.onnx_vs_torch:.2e}'}"
+        )

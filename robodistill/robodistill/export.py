@@ -21,7 +21,17 @@ from robodistill.runs import git_state
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.policy_file import METADATA_KEY, stamp
 from robodistill_deploy.policy_spec import (
-    PLACEHOLDER, SCHEMA, Envelope, PolicySpec, Provenance, Range, SelfTest, StateSpec, Statistics, Tick, restrict,
+    PLACEHOLDER,
+    SCHEMA,
+    Envelope,
+    PolicySpec,
+    Provenance,
+    Range,
+    SelfTest,
+    StateSpec,
+    Statistics,
+    Tick,
+    restrict,
 )  # fmt: skip
 from robodistill_deploy.resolve import resolve
 from robodistill_deploy.spec import InterfaceSpec
@@ -40,16 +50,23 @@ Signals = dict[str, Tensor]
 class RobotGraph(nn.Module):
     """Signals and state in, targets and next state out: terms, normalisation, memory and scaling inside."""
 
+    default: Tensor
+    scale: Tensor
+    lower: Tensor
+    upper: Tensor
+
     def __init__(self, policy: Policy, spec: InterfaceSpec) -> None:
         super().__init__()
         if policy.config.reads != ("sensors",):
-            raise RobodistillError(f"export: the policy reads {policy.config.reads}, a robot delivers only ('sensors',)")
+            raise RobodistillError(
+                f"export: the policy reads {policy.config.reads}, a robot delivers only ('sensors',)"
+            )
         self.spec = restrict(spec, "sensors")
         self.policy = policy
         self.terms = SignalTerms(self.spec, "sensors")
-        self.internals = nn.ModuleDict(
-            {i.name: resolve(i.type)(i.dim, spec.control_dt, **i.params) for i in self.spec.internals}
-        )
+        internals = {i.name: resolve(i.type)(i.dim, spec.control_dt, **i.params) for i in self.spec.internals}
+        self.internals = nn.ModuleDict(internals)
+        self._internals: Signals = {name: module.initial().unsqueeze(0) for name, module in internals.items()}
         for field in ("default", "scale", "lower", "upper"):
             values = torch.tensor([v for part in spec.actions for v in getattr(part, field)])
             self.register_buffer(field, values, persistent=False)
@@ -57,8 +74,7 @@ class RobotGraph(nn.Module):
 
     def initial(self) -> dict[str, Tensor]:
         """Return every state of one robot at the start, (1, ...)."""
-        internals = {name: module.initial().unsqueeze(0) for name, module in self.internals.items()}
-        return {**internals, **self.policy.initial_state(1)}
+        return {**self._internals, **self.policy.initial_state(1)}
 
     def forward(self, signals: Signals, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the targets of each action part and the next states, in the order of ``state_names``."""
@@ -115,7 +131,15 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
 def _strip(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes: stack traces with the paths of this machine."""
     graph = model.graph
-    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for item in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
         del item.metadata_props[:]
         item.doc_string = ""
 
@@ -129,8 +153,8 @@ def record(graph: RobotGraph, signals: list[Signals], resets: list[bool]) -> lis
         state = graph.initial() if reset else state
         parts, after = graph(values, state)
         state = dict(zip(graph.state_names, after, strict=True))
-        ticks.append(Tick(reset, {k: tuple(v[0].tolist()) for k, v in values.items()},
-                          {p.name: tuple(t[0].tolist()) for p, t in zip(graph.spec.actions, parts, strict=True)}))  # fmt: skip
+        targets = {p.name: tuple(t[0].tolist()) for p, t in zip(graph.spec.actions, parts, strict=True)}
+        ticks.append(Tick(reset, {k: tuple(v[0].tolist()) for k, v in values.items()}, targets))
     return ticks
 
 
@@ -138,14 +162,13 @@ def record(graph: RobotGraph, signals: list[Signals], resets: list[bool]) -> lis
 def drive_and_record(env: VecEnv, graph: RobotGraph, steps: int) -> list[Signals]:
     """Let ``graph`` drive world 0 of ``env`` and return the signals it saw, ``steps`` times (1, dim)."""
     env.reset()
-    scale, default = graph.get_buffer("scale"), graph.get_buffer("default")
     state, seen = graph.initial(), []
     for _ in range(steps):
         values = {s.name: env.world.signals[s.name][:1].clone() for s in graph.spec.signals}
         seen.append(values)
         parts, after = graph(values, state)
         state = dict(zip(graph.state_names, after, strict=True))
-        env.step(((torch.cat(parts, dim=-1) - default) / scale).expand(env.num_envs, -1))
+        env.step(((torch.cat(parts, dim=-1) - graph.default) / graph.scale).expand(env.num_envs, -1))
     return seen
 
 
@@ -158,11 +181,17 @@ def envelope_of(task: TaskConfig, policy: Policy, spec: InterfaceSpec) -> Envelo
     start = 0
     for term in spec.terms("sensors"):
         stop = start + term.dim
-        observations[term.name] = Statistics(tuple(mean[start:stop].tolist()), tuple(std[start:stop].tolist()))
+        observations[term.name] = Statistics(
+            tuple(mean[start:stop].tolist()), tuple(std[start:stop].tolist())
+        )
         start = stop
 
     def span(name: str) -> tuple[float, float]:
-        return (task.parameters[name].low[0], task.parameters[name].high[0]) if name in task.parameters else (0.0, 0.0)
+        return (
+            (task.parameters[name].low[0], task.parameters[name].high[0])
+            if name in task.parameters
+            else (0.0, 0.0)
+        )
 
     noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0}
     return Envelope(noise, span("signal_delay"), span("action_delay"), ranges, observations)
@@ -180,7 +209,11 @@ class Origin:
 
 def _provenance(origin: Origin) -> Provenance:
     git = git_state()
-    commit = "unknown" if git is None else str(git.get("commit", "unknown")) + ("-dirty" if git.get("dirty") else "")
+    commit = (
+        "unknown"
+        if git is None
+        else str(git.get("commit", "unknown")) + ("-dirty" if git.get("dirty") else "")
+    )
     return Provenance(
         robodistill=importlib.metadata.version("robodistill"), git=commit, torch=torch.__version__,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -188,7 +221,9 @@ def _provenance(origin: Origin) -> Provenance:
     )  # fmt: skip
 
 
-def export_policy(policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin: Origin, path: Path) -> PolicySpec:
+def export_policy(
+    policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin: Origin, path: Path
+) -> PolicySpec:
     """Write ``path``, one sealed file; the self-test inside holds signals of the simulated robot, driven by it."""
     graph = RobotGraph(policy.eval(), spec).eval()
     env = VecEnv(task, 1, seed=origin.seed + 77, threads=1, disturbances=Disturbances())

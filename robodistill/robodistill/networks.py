@@ -76,16 +76,21 @@ def load_policy(checkpoint: Path, name: str) -> Saved:
     return Saved(policy.eval(), spec, checkpoint)
 
 
-def check_same_interface(theirs: InterfaceSpec, ours: InterfaceSpec, groups: tuple[str, ...], what: str) -> None:
+def check_same_interface(
+    theirs: InterfaceSpec, ours: InterfaceSpec, groups: tuple[str, ...], what: str
+) -> None:
     """Refuse a policy trained on other terms, joints or rates, naming the first difference."""
     for field in ("robot", "control_dt", "actions"):
-        if getattr(theirs, field) != getattr(ours, field):
-            raise RobodistillError(f"{what}: trained with another {field} than this task's: {_first(getattr(theirs, field), getattr(ours, field))}")
+        there, here = getattr(theirs, field), getattr(ours, field)
+        if there != here:
+            raise RobodistillError(f"{what}: trained with another {field}: {_first(there, here)}")
     for group in groups:
         if group not in ours.groups:
             raise RobodistillError(f"{what} reads group {group!r}, which this task does not have")
         if theirs.groups[group] != ours.groups[group]:
-            raise RobodistillError(f"{what}: group {group!r} differs: {_first(theirs.groups[group], ours.groups[group])}")
+            raise RobodistillError(
+                f"{what}: group {group!r} differs: {_first(theirs.groups[group], ours.groups[group])}"
+            )
 
 
 def _first(theirs: Any, ours: Any, path: str = "") -> str:

@@ -9,7 +9,13 @@ from robodistill_deploy.errors import RobodistillError
 
 
 def gae(
-    rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, done: Tensor, gamma: float, lam: float
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    gamma: float,
+    lam: float,
 ) -> tuple[Tensor, Tensor]:
     """Return (advantages, returns), each (T, N); Schulman et al. 2016, eq. 16.
 
@@ -17,7 +23,9 @@ def gae(
     the episode where it ended at t, not of the one that a reset put in its place. A terminated state
     is worth nothing; a time-out (``done`` without ``terminated``) keeps its value but cuts the sum.
     """
-    _refuse_other_shapes(rewards=rewards, values=values, next_values=next_values, terminated=terminated, done=done)
+    _refuse_other_shapes(
+        rewards=rewards, values=values, next_values=next_values, terminated=terminated, done=done
+    )
     alive = (~terminated).to(rewards.dtype)
     goes_on = (~done).to(rewards.dtype)
     deltas = rewards + gamma * alive * next_values - values
@@ -33,4 +41,6 @@ def _refuse_other_shapes(**tensors: Tensor) -> None:
     """Refuse what is not (T, N) like the rest: torch would broadcast (T, N, 1) without a word where T == N."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1 or len(shapes["rewards"]) != 2:
-        raise RobodistillError(f"gae: every tensor must be (T, N), got {shapes}; squeeze what has one dimension more")
+        raise RobodistillError(
+            f"gae: every tensor must be (T, N), got {shapes}; squeeze what has one dimension more"
+        )

@@ -64,7 +64,9 @@ class PhaseConfig:
         """Refuse values out of range."""
         _positive("phase", lr=self.lr, epochs=self.epochs, minibatches=self.minibatches, every=self.every)
         if not 0.0 <= self.mirror < 1.0 or (self.mirror and self.split == "world"):
-            raise RobodistillError(f"phase.mirror: {self.mirror} must lie in [0, 1), and be 0 with split: world")
+            raise RobodistillError(
+                f"phase.mirror: {self.mirror} must lie in [0, 1), and be 0 with split: world"
+            )
         if not self.losses:
             raise RobodistillError("phase.losses: name at least one loss")
 
@@ -99,7 +101,9 @@ class CollectConfig:
         """Refuse values out of range."""
         _positive("collect", num_envs=self.num_envs, steps=self.steps)
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
-            raise RobodistillError(f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]")
+            raise RobodistillError(
+                f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"
+            )
         if not self.drivers:
             raise RobodistillError("collect.drivers: name at least one network")
 

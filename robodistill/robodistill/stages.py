@@ -16,7 +16,13 @@ from robodistill.evaluation.rollout import roll_out
 from robodistill.export import Origin, export_policy
 from robodistill.files import write_json
 from robodistill.metrics import MetricsLog
-from robodistill.networks import STUDENT, check_same_interface, load_policy, student_networks, teacher_networks
+from robodistill.networks import (
+    STUDENT,
+    check_same_interface,
+    load_policy,
+    student_networks,
+    teacher_networks,
+)
 from robodistill.progress import Progress
 from robodistill.runs import RunFolder
 from robodistill.settings import RunConfig, TrainConfig
@@ -56,7 +62,10 @@ def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunF
         wall_s = log.wall_s
     return {
         "checkpoint": folder.checkpoint("last"),
-        "summary": {"env_steps": trainer.env_steps, "training": {title: {"wall_s": wall_s, "env_steps": trainer.env_steps}}},
+        "summary": {
+            "env_steps": trainer.env_steps,
+            "training": {title: {"wall_s": wall_s, "env_steps": trainer.env_steps}},
+        },
     }
 
 
@@ -100,7 +109,13 @@ def export_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     student = load_policy(Path(inputs["student"]), STUDENT)
     checkpoints = {role: _sha256(Path(path)) for role, path in inputs.items()}
     path = folder.path / "policy.onnx"
-    export_policy(student.policy, config.task, student.spec, Origin(config.student.method.name, config.seed, checkpoints), path)
+    export_policy(
+        student.policy,
+        config.task,
+        student.spec,
+        Origin(config.student.method.name, config.seed, checkpoints),
+        path,
+    )
     return {"policy": path, "summary": {"files": {"policy": str(path)}}}
 
 
@@ -124,7 +139,11 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
     floor = config.task.teacher_floor
     reached = result["policies"][TEACHER]["return"]["mean"]
     zero = result["policies"][ZERO]["return"]["mean"]
-    result["valid"] = {"teacher_floor": floor, "teacher_reaches_floor": reached >= floor, "zero_at_most_half": zero <= 0.5 * reached}
+    result["valid"] = {
+        "teacher_floor": floor,
+        "teacher_reaches_floor": reached >= floor,
+        "zero_at_most_half": zero <= 0.5 * reached,
+    }
     write_json(folder.path / "evaluation.json", result)
     steps = ticks * len(drivers) * settings.episodes
     summary = {key: result[key] for key in ("episodes", "policies", "score", "valid")}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robodistill.segment import Minibatch
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.spec import InterfaceSpec, TermSpec
-from robodistill.segment import Minibatch
 
 Map = tuple[Tensor, Tensor]
 """(permutation int64 (d,), signs (d,)): mirrored[i] = sign[i] * value[permutation[i]]"""
@@ -25,7 +25,9 @@ def _join(parts: list[tuple[tuple[int, ...], tuple[float, ...]]]) -> Map:
 
 def _of_term(group: str, term: TermSpec) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if term.mirror is None:
-        raise RobodistillError(f"symmetry: term {term.name!r} of group {group!r} declares no mirror; set phase.mirror=0")
+        raise RobodistillError(
+            f"symmetry: term {term.name!r} of group {group!r} declares no mirror; set phase.mirror=0"
+        )
     return term.mirror
 
 

@@ -28,7 +28,9 @@ Report = Callable[[int, int, dict[str, float]], None]
 class Trainer:
     """Trains the networks of one TrainConfig in one VecEnv."""
 
-    def __init__(self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int, saved: str) -> None:
+    def __init__(
+        self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int, saved: str
+    ) -> None:
         self.config, self.env, self.networks = config, env, networks
         self.saved = saved
         """The policy whose architecture its checkpoints spell out."""
@@ -77,7 +79,9 @@ class Trainer:
         for name in self.config.method.collect.update_normalizers:
             network = dict(self.networks.items()).get(name)
             if not isinstance(network, (Policy, Critic)):
-                raise RobodistillError(f"collect.update_normalizers: {unknown('network', name, self.networks.keys())}")
+                raise RobodistillError(
+                    f"collect.update_normalizers: {unknown('network', name, self.networks.keys())}"
+                )
             network.update_normalizer(obs)
 
     def resume(self, folder: RunFolder) -> None:

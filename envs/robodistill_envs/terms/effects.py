@@ -30,8 +30,12 @@ def payload(engine: Engine, world: World, ids: Tensor, *, body: str, mass: str, 
     nominal = _template(engine, "body_mass")[index]
     total = nominal + world.parameter(mass)[ids, 0].double()
     engine.field("body_mass")[ids, index] = total
-    engine.field("body_inertia")[ids, index] = _template(engine, "body_inertia")[index] * (total / nominal).unsqueeze(1)
-    engine.field("body_ipos")[ids, index] = _template(engine, "body_ipos")[index] + world.parameter(offset)[ids].double()
+    engine.field("body_inertia")[ids, index] = _template(engine, "body_inertia")[index] * (
+        total / nominal
+    ).unsqueeze(1)
+    engine.field("body_ipos")[ids, index] = (
+        _template(engine, "body_ipos")[index] + world.parameter(offset)[ids].double()
+    )
 
 
 def scaled(engine: Engine, world: World, ids: Tensor, *, field: str, parameter: str) -> None:
@@ -59,8 +63,16 @@ def position_servos(
     action = world.task.robot.actions[0]
     count = len(action.names)
     power = world.parameter(strength)[ids].double()
-    kp = torch.tensor(spread(action.kp, count, "kp"), dtype=torch.float64) * world.parameter(kp_scale)[ids].double() * power
-    kd = torch.tensor(spread(action.kd, count, "kd"), dtype=torch.float64) * world.parameter(kd_scale)[ids].double() * power
+    kp = (
+        torch.tensor(spread(action.kp, count, "kp"), dtype=torch.float64)
+        * world.parameter(kp_scale)[ids].double()
+        * power
+    )
+    kd = (
+        torch.tensor(spread(action.kd, count, "kd"), dtype=torch.float64)
+        * world.parameter(kd_scale)[ids].double()
+        * power
+    )
     limit = torch.tensor(spread(action.effort_limit, count, "effort_limit"), dtype=torch.float64) * power
     engine.field("actuator_gainprm")[ids, :, 0] = kp
     bias = engine.field("actuator_biasprm")

@@ -20,7 +20,9 @@ GRAVITY = 9.81
 
 def base_twist(world: World) -> Tensor:
     """Return the true (vx, vy [m/s], yaw rate [rad/s]) in the frame of the robot's heading, (num_envs, 3)."""
-    return world.command - torch.cat((rewards.velocity_error(world), rewards.yaw_rate_error(world).unsqueeze(1)), dim=1)
+    return world.command - torch.cat(
+        (rewards.velocity_error(world), rewards.yaw_rate_error(world).unsqueeze(1)), dim=1
+    )
 
 
 def velocity_error(world: World) -> tuple[Tensor, Tensor]:
@@ -37,7 +39,9 @@ def yaw_rate_error(world: World) -> tuple[Tensor, Tensor]:
 
 def cost_of_transport(world: World, *, mass: float, payload: str) -> tuple[Tensor, Tensor]:
     """Return mechanical energy [J] and weight times distance [J]."""
-    speed = rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))[:, :2].norm(dim=1)
+    speed = rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))[:, :2].norm(
+        dim=1
+    )
     weight = (mass + world.parameter(payload)[:, 0]) * GRAVITY
     return rewards.power(world) * world.dt, weight * speed * world.dt
 

@@ -103,7 +103,14 @@ def gait_contact(world: World, *, offsets: list[float], stance: float, still: fl
 
 
 def foot_reference(
-    world: World, *, offsets: list[float], stance: float, frequency: float, nominal: list[float], height: float, still: float
+    world: World,
+    *,
+    offsets: list[float],
+    stance: float,
+    frequency: float,
+    nominal: list[float],
+    height: float,
+    still: float,
 ) -> Tensor:
     """Return the squared distance [m^2] of the feet from a trot that would follow the command, summed.
 

@@ -43,7 +43,8 @@ def compare(
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
     """Roll out every driver on the same seed; return the figures of ``evaluation.json`` and the rollouts."""
     rollouts = {
-        name: roll_out(env, driver, config, lambda tick, n=name: progress(n, tick)) for name, driver in drivers.items()
+        name: roll_out(env, driver, config, lambda tick, n=name: progress(n, tick))
+        for name, driver in drivers.items()
     }
     returns = {name: rollout.returns.numpy() for name, rollout in rollouts.items()}
     result: dict[str, Any] = {
@@ -58,16 +59,18 @@ def compare(
         "score": {},
     }  # fmt: skip
     if TEACHER in returns and ZERO in returns:
-        for name in returns:
+        for name, reached in returns.items():
             if name not in (TEACHER, ZERO):
-                columns = (returns[name], returns[TEACHER], returns[ZERO])
+                columns = (reached, returns[TEACHER], returns[ZERO])
                 result["score"][name] = statistics.bootstrap(statistics.score, columns, config.bootstrap)
     if "student" in rollouts:
         result |= privileged_r2(rollouts["student"], env.spec)
     return result, rollouts
 
 
-def write_files(folder: Path, result: dict[str, Any], rollouts: Mapping[str, Rollout], control_dt: float) -> None:
+def write_files(
+    folder: Path, result: dict[str, Any], rollouts: Mapping[str, Rollout], control_dt: float
+) -> None:
     """Write ``evaluation.json``, ``episodes.npz`` and ``trajectories.npz`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     episodes: dict[str, Any] = {}

@@ -30,7 +30,9 @@ def linear_r2(features: Tensor, targets: Tensor, world: Tensor, ridge: float = 1
     return torch.where(total > 1e-9, 1.0 - residual / total, torch.nan)
 
 
-def privileged_r2(rollout: Rollout, spec: InterfaceSpec, group: str = "privileged") -> dict[str, dict[str, float]]:
+def privileged_r2(
+    rollout: Rollout, spec: InterfaceSpec, group: str = "privileged"
+) -> dict[str, dict[str, float]]:
     """Return {"r2", "r2_baseline"}: per privileged element, from the latent and from the present sensors."""
     if not rollout.samples or group not in rollout.samples:
         return {}
@@ -39,5 +41,7 @@ def privileged_r2(rollout: Rollout, spec: InterfaceSpec, group: str = "privilege
     result: dict[str, dict[str, float]] = {}
     for key, source in (("r2", "latent"), ("r2_baseline", "sensors")):
         values = linear_r2(data[source], data[group], data["world"])
-        result[key] = {name: round(float(v), 4) for name, v in zip(names, values, strict=True) if bool(v.isfinite())}
+        result[key] = {
+            name: round(float(v), 4) for name, v in zip(names, values, strict=True) if bool(v.isfinite())
+        }
     return result

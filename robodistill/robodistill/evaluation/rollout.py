@@ -54,9 +54,15 @@ class _Sums:
         self.settle = round(config.settle_s / env.task.control_dt)
         self.hold = round(command.hold_s / env.task.control_dt) if command else env.task.max_steps
         self.count = -(-env.task.max_steps // self.hold)
-        names = [m.name for m, _ in self.metrics] + [f"{m.name}_unsettled" for m, _ in self.metrics if m.settle]
+        names = [m.name for m, _ in self.metrics] + [
+            f"{m.name}_unsettled" for m, _ in self.metrics if m.settle
+        ]
         self.sums = {name: (torch.zeros(n), torch.zeros(n)) for name in names}
-        self.segments = {m.name: (torch.zeros(n, self.count), torch.zeros(n, self.count)) for m, _ in self.metrics if m.settle}
+        self.segments = {
+            m.name: (torch.zeros(n, self.count), torch.zeros(n, self.count))
+            for m, _ in self.metrics
+            if m.settle
+        }
         self.commands = torch.zeros(n, self.count, env.world.command.shape[1])
 
     def note_command(self, tick: int) -> None:
@@ -98,7 +104,12 @@ class _Recorder:
     def add(self, alive: Tensor) -> None:
         """Keep this tick."""
         world = self.env.world
-        frame = {"qpos": self.env.engine.state("qpos").float(), "command": world.command, "push": world.push, "alive": alive}
+        frame = {
+            "qpos": self.env.engine.state("qpos").float(),
+            "command": world.command,
+            "push": world.push,
+            "alive": alive,
+        }
         frame["truth"] = self.tracked(world) if self.tracked else torch.zeros(self.env.num_envs, 0)
         for name, value in frame.items():
             self.frames.setdefault(name, []).append(value[self.worlds].clone())
@@ -115,7 +126,9 @@ def recorded_worlds(env: VecEnv, config: EvaluateConfig) -> Tensor:
     return torch.arange(min(config.record, env.num_envs))
 
 
-def roll_out(env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]) -> Rollout:
+def roll_out(
+    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]
+) -> Rollout:
     """Return one episode in each world of ``env``; ``tick_done`` is told of progress."""
     obs = env.reset(seed=config.seed)
     driver.start(env)
@@ -144,8 +157,16 @@ def roll_out(env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Cal
     finally:
         env.before_reset = None
     return Rollout(
-        returns, lengths, fell, sums.sums, sums.segments, sums.commands, parameters, recorder.result(),
-        recorder.worlds, samples,
+        returns,
+        lengths,
+        fell,
+        sums.sums,
+        sums.segments,
+        sums.commands,
+        parameters,
+        recorder.result(),
+        recorder.worlds,
+        samples,
     )
 
 

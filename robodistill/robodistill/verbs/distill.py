@@ -7,8 +7,8 @@ Reads   runs/<run>/teacher/checkpoints/last; architecture, statistics and
 Writes  runs/<run>/student/: checkpoints/{last,best}, metrics.jsonl, tensorboard/, teacher_replay.json.
 
 Keys    student.total_steps=1200000              environment steps
-        student.policy.encoder.type=robodistill_policies.encoders.tcn:TCNEncoder another memory: gru, tcn, stack, transformer
-        student.method.collect.drivers.teacher=[0.5,0.0] share of episodes the teacher drives, first and last
+        student.policy.encoder.history=48        steps that a windowed memory (tcn, stack, transformer) sees
+        student.method.collect.drivers.teacher=[0.5,0.0]   share of episodes the teacher drives, first and last
 
 Before it learns, the teacher is replayed in the student's environment and its return is shown; a teacher trained on
 other terms or joints is refused by name.

@@ -3,7 +3,8 @@
   robodistill export run=mine
 
 Reads   runs/<run>/student/checkpoints/last.
-Writes  runs/<run>/policy.onnx: graph, PolicySpec, self-test and digest in one file. `robodistill-run inspect` prints it.
+Writes  runs/<run>/policy.onnx: graph, PolicySpec, self-test and digest in one file.
+        `robodistill-run inspect` prints it.
 
 The file needs numpy and onnxruntime to run, no torch.
 """

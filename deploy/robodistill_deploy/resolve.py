@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
@@ -30,6 +31,23 @@ def resolve(path: str, base: type[Any] | None = None) -> Any:
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
         raise SpecError(f"type {path!r}: {name} does not derive from {base.__module__}:{base.__qualname__}")
     return found
+
+
+def resolve_function(path: str, params: Mapping[str, Any], where: str) -> Any:
+    """Import function ``path`` and refuse ``params`` that are not its keyword-only parameters; ``where`` is for errors."""
+    function = resolve(path)
+    keywords = {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for name in params:
+        if name not in keywords:
+            raise SpecError(f"{where}: {unknown('parameter', name, keywords)}")
+    for name, parameter in keywords.items():
+        if parameter.default is inspect.Parameter.empty and name not in params:
+            raise SpecError(f"{where}: {path} needs the parameter {name!r}")
+    return function
 
 
 def _import(module_name: str, path: str) -> ModuleType:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from robodistill_deploy.resolve import resolve
+from robodistill_deploy.resolve import resolve_function
 from robodistill_deploy.spec import InterfaceSpec, TermSpec
 from robodistill_envs.world import World
 
@@ -22,7 +22,7 @@ class _Scaled(nn.Module):
     def __init__(self, term: TermSpec) -> None:
         super().__init__()
         self.term = term
-        self.function: Callable[..., Tensor] = resolve(term.type)
+        self.function: Callable[..., Tensor] = resolve_function(term.type, term.params, f"term {term.name!r}")
         self.register_buffer("scale", torch.tensor(term.scale), persistent=False)
         self.is_plain = all(s == 1.0 for s in term.scale)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.errors import RobodistillError
-from robodistill_deploy.resolve import resolve
+from robodistill_deploy.resolve import resolve, resolve_function
 from robodistill_envs import rotations
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.base import Engine
@@ -77,9 +77,17 @@ class VecEnv:
         """Curriculum in [0, 1]: commands and pushes grow with it."""
         self.before_reset: Callable[[], None] | None = None
         """Called in each step when the worlds stand where the action led them, before any reset."""
-        self._rewards = [(r.name, resolve(r.type), r.weight, r.params) for r in task.rewards]
-        self._terminations = [(t.name, resolve(t.type), t.params) for t in task.terminations]
-        self._effects = [(resolve(e.type), e.params) for e in task.effects]
+        self._rewards = [
+            (r.name, resolve_function(r.type, r.params, f"reward {r.name!r}"), r.weight, r.params)
+            for r in task.rewards
+        ]
+        self._terminations = [
+            (t.name, resolve_function(t.type, t.params, f"termination {t.name!r}"), t.params)
+            for t in task.terminations
+        ]
+        self._effects = [
+            (resolve_function(e.type, e.params, f"effect {e.name!r}"), e.params) for e in task.effects
+        ]
         self._internals = {
             i.name: resolve(i.type)(i.dim, task.control_dt, **i.params) for i in task.internals
         }

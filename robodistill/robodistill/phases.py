@@ -13,7 +13,7 @@ from robodistill.segment import Minibatch, Segment, by_step, by_world
 from robodistill.settings import PhaseConfig
 from robodistill.symmetry import Mirror
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_deploy.resolve import resolve
+from robodistill_deploy.resolve import resolve_function
 from robodistill_envs.vector import NonFiniteError
 
 KL_STEP = 1.5
@@ -42,7 +42,10 @@ class Phase:
 
     def __init__(self, name: str, config: PhaseConfig, networks: nn.ModuleDict, mirror: Mirror | None) -> None:
         self.name, self.config, self.networks, self.mirror = name, config, networks, mirror
-        self.losses = {key: resolve(loss.type) for key, loss in config.losses.items()}
+        self.losses = {
+            key: resolve_function(loss.type, loss.params, f"phase {name!r}, loss {key!r}")
+            for key, loss in config.losses.items()
+        }
         self.parameters = parameters_of(networks, config.networks)
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robodistill.evaluation.drivers import Driver
 from robodistill.settings import EvaluateConfig
-from robodistill_deploy.resolve import resolve
+from robodistill_deploy.resolve import resolve, resolve_function
 from robodistill_envs.vector import VecEnv
 
 PROBE_EVERY = 10
@@ -50,7 +50,9 @@ class _Sums:
     def __init__(self, env: VecEnv, config: EvaluateConfig) -> None:
         n, command = env.num_envs, env.task.command
         self.env = env
-        self.metrics = [(m, resolve(m.type)) for m in env.task.metrics]
+        self.metrics = [
+            (m, resolve_function(m.type, m.params, f"metric {m.name!r}")) for m in env.task.metrics
+        ]
         self.settle = round(config.settle_s / env.task.control_dt)
         self.hold = round(command.hold_s / env.task.control_dt) if command else env.task.max_steps
         self.count = -(-env.task.max_steps // self.hold)

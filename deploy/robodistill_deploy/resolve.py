@@ -34,7 +34,7 @@ def resolve(path: str, base: type[Any] | None = None) -> Any:
 
 
 def resolve_function(path: str, params: Mapping[str, Any], where: str) -> Any:
-    """Import function ``path`` and refuse ``params`` that are not its keyword-only parameters; ``where`` is for errors."""
+    """Import function ``path``; ``params`` must be its keyword-only parameters. ``where`` begins the errors."""
     function = resolve(path)
     keywords = {
         name: parameter

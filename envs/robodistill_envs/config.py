@@ -262,6 +262,8 @@ class TaskConfig:
     command: CommandConfig | None = None
     push: PushConfig | None = None
     metrics: tuple[MetricConfig, ...] = ()
+    targets: dict[str, float] = field(default_factory=dict)
+    """What a student should reach, by metric, for the report's verdicts: a score at least, others at most."""
     """Quantities that evaluation reports beside the return."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robodistill_deploy.codec import from_plain, to_plain
+from robodistill_deploy.errors import SpecError
 from robodistill_deploy.resolve import resolve
 from robodistill_policies.config import EncoderConfig
 
@@ -37,8 +38,13 @@ class Encoder(nn.Module):
         """Remember the widths; a subclass adds layers."""
         super().__init__()
         self.config = config
+        self.params: Any = read_params(self.Params, config)
         self.input_dim = input_dim
         self.out_dim = config.out_dim if out_dim is None else out_dim
+        if self.out_dim and not config.groups:
+            raise SpecError(
+                f"encoder.groups: {type(self).__name__} reads no group; name one, such as 'sensors'"
+            )
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every state entry for one world."""

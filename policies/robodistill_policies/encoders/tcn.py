@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError
 from robodistill_policies.config import EncoderConfig, check_sizes
-from robodistill_policies.encoders.base import read_params
 from robodistill_policies.encoders.window import WindowEncoder
 from robodistill_policies.mlp import HIDDEN_GAIN, activation, linear, mlp, slide
 
@@ -68,11 +67,11 @@ class TCNEncoder(WindowEncoder):
     """A linear embedding of each step, strided convolutions over time, then hidden layers to ``out_dim``."""
 
     Params = TCNParams
+    params: TCNParams
 
     def __init__(self, config: EncoderConfig, input_dim: int) -> None:
         """Make the layers; the history must be a length that the convolutions use whole."""
         super().__init__(config, input_dim)
-        self.params = read_params(TCNParams, config)
         self.positions = self.params.positions(config.history)
         width = self.params.channels
         self.embed = nn.Sequential(linear(input_dim, width, HIDDEN_GAIN), activation(config.activation))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError
 from robodistill_policies.config import EncoderConfig, check_sizes
-from robodistill_policies.encoders.base import read_params
 from robodistill_policies.encoders.window import WindowEncoder
 from robodistill_policies.mlp import activation, linear
 
@@ -39,11 +38,12 @@ class TransformerEncoder(WindowEncoder):
     """
 
     Params = TransformerParams
+    params: TransformerParams
 
     def __init__(self, config: EncoderConfig, input_dim: int) -> None:
         """Make the layers; the history must be one that the layers' spans add up to."""
         super().__init__(config, input_dim)
-        params = read_params(TransformerParams, config)
+        params = self.params
         if len(config.hidden) != 2:
             raise SpecError(f"encoder.hidden: give [width, feed-forward width], got {list(config.hidden)}")
         width, inner = config.hidden

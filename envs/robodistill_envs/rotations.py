@@ -65,7 +65,11 @@ def from_roll_pitch_yaw(roll: Tensor, pitch: Tensor, heading: Tensor) -> Tensor:
 
 def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:
     """Rotate a world vector (..., 3) into the frame that shares only the heading of ``quat``."""
-    heading = yaw(quat)
-    c, s = torch.cos(heading), torch.sin(heading)
-    x, y, z = vector_w.unbind(-1)
-    return torch.stack((c * x + s * y, -s * x + c * y, z), dim=-1)
+    w, x, y, z = quat.unbind(-1)
+    # not by atan2, whose last bit changes with the number of worlds beside this one
+    c, s = 1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)
+    length = torch.sqrt(c * c + s * s)
+    known = length > 0.0  # straight up or down there is no heading; zero as for ``yaw``
+    c, s = torch.where(known, c / length, 1.0), torch.where(known, s / length, 0.0)
+    vx, vy, vz = vector_w.unbind(-1)
+    return torch.stack((c * vx + s * vy, -s * vx + c * vy, vz), dim=-1)

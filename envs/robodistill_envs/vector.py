@@ -58,6 +58,7 @@ class VecEnv:
         first_world: int = 0,
     ) -> None:
         self.task, self.num_envs, self.seed = task, num_envs, seed
+        self.first_world = first_world
         self.disturbances = disturbances or Disturbances()
         self.spec = interface_of(task)
         self.engine: Engine = MjbatchEngine(build_model(task), num_envs, threads)
@@ -129,7 +130,7 @@ class VecEnv:
         """Begin an episode in every world; ``stagger`` spreads the first episodes' ends evenly."""
         if seed is not None:
             self.seed = seed
-            self.random = WorldRandom(seed, self.num_envs)
+            self.random = WorldRandom(seed, self.num_envs, first=self.first_world)
         self.episode.fill_(-1)
         self._begin(torch.arange(self.num_envs))
         if stagger:
@@ -347,7 +348,7 @@ class VecEnv:
         self.engine.load_state_dict(state["engine"])
         self.world.load_state_dict(state["world"])
         self.seed, self.progress = state["seed"], state["progress"]
-        self.random = WorldRandom(self.seed, self.num_envs)
+        self.random = WorldRandom(self.seed, self.num_envs, first=self.first_world)
         for name in ("episode", "command_age"):
             getattr(self, name).copy_(state[name])
         self._push_in.copy_(state["push_in"])

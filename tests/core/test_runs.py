@@ -97,7 +97,7 @@ _CONFIGS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are shared
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are shared
 @given(_CONFIGS)
 def test_every_configuration_equals_itself_after_yaml(config: dict[str, Any]) -> None:
     text = yaml.safe_dump(plain(config), sort_keys=False)

@@ -79,10 +79,15 @@ class Minibatch:
         """Return what policy ``name`` does at each step, with gradients."""
         if name not in self._outputs:
             policy = self.policy(name)
+            has_memory = bool(policy.initial_state(1))
             if self._resets is not None:
-                self._outputs[name], _ = policy.unroll(self.obs, self._states[name], self._resets)
+                if has_memory and name not in self._states:
+                    raise RobodistillError(
+                        f"policy {name!r} has memory: name it in collect.drivers, with share 0 if it shall not drive"
+                    )
+                self._outputs[name], _ = policy.unroll(self.obs, self._states.get(name, {}), self._resets)
             else:
-                if policy.initial_state(1):
+                if has_memory:
                     raise RobodistillError(f"policy {name!r} has memory: its phase must have split: world")
                 self._outputs[name], _ = policy.step(self.obs, {})
         return self._outputs[name]

@@ -25,11 +25,9 @@ def _one_thread_and_seed() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session")
-def small() -> ModuleType:
-    """Return ``small.py``, which pytest does not import by itself."""
-    path = Path(__file__).with_name("small.py")
-    spec = importlib.util.spec_from_file_location("learning_tests_small", path)
+def _load(name: str) -> ModuleType:
+    """Import a module beside this file, which pytest does not do by itself."""
+    spec = importlib.util.spec_from_file_location(f"learning_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -39,6 +37,18 @@ def small() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def small() -> ModuleType:
+    """Return ``small.py``."""
+    return _load("small")
+
+
+@pytest.fixture(scope="session")
 def teacher(small: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the checkpoint of an untrained teacher of the small run."""
     return small.save_teacher(tmp_path_factory.mktemp("teacher") / "last")
+
+
+@pytest.fixture(scope="session")
+def toys() -> ModuleType:
+    """Return ``toys.py``."""
+    return _load("toys")

@@ -225,6 +225,19 @@ def test_a_policy_with_memory_cannot_be_split_by_step() -> None:
     part = next(by_step(make_segment(2, 3), {"net": net}, 1, torch.Generator()))
     with pytest.raises(RobodistillError, match=r"'net' has memory.*split: world"):
         part.output("net")
+    # split by world it must have been stepped while the segment was collected
+    segment = make_segment(2, 3)
+    segment.states = {}
+    part = next(by_world(segment, {"net": net}, 1, torch.Generator()))
+    with pytest.raises(RobodistillError, match=r"'net' has memory.*collect\.drivers"):
+        part.output("net")
+
+
+def test_a_policy_without_memory_may_be_split_either_way() -> None:
+    net = Policy(PolicyConfig(actor_hidden=()), {"sensors": 1}, 2)
+    segment = make_segment(4, 3)
+    for split, shape in ((by_step, (12, 2)), (by_world, (4, 3, 2))):
+        assert next(split(segment, {"net": net}, 1, torch.Generator())).output("net").mean.shape == shape
 
 
 def test_more_minibatches_than_there_is_to_divide_are_refused() -> None:

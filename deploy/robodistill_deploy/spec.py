@@ -112,7 +112,7 @@ class InternalSpec:
 
     name: str
     type: str
-    """The class, as ``package.module:Class``, with ``initial`` and ``advance``."""
+    """The class, as ``package.module:Class``, a module with ``initial()`` and ``forward(state, action)``."""
     dim: int
     params: dict[str, Any]
 

@@ -156,6 +156,8 @@ class RewardConfig:
     type: str
     weight: float
     params: dict[str, Any] = field(default_factory=dict)
+    survives_divergence: bool = False
+    """Counts even in a step whose physics diverged, where nothing measured means anything."""
 
 
 @dataclass(frozen=True)

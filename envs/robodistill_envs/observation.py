@@ -61,8 +61,9 @@ class ObservationGroup:
         self.widths = [part.term.dim for part in self._parts]
 
     def __call__(self, world: World) -> Tensor:
-        """Return (num_envs, group dim) float32."""
+        """Return (num_envs, group dim) float32; NaN where a term is not finite."""
         inputs = {**world.signals, **world.internals}
+        raw: list[Tensor] = []
         columns: list[Tensor] = []
         for part in self._parts:
             term = part.term
@@ -74,8 +75,10 @@ class ObservationGroup:
                 raise ValueError(
                     f"term {term.name!r}: expected shape {(world.num_envs, term.dim)}, got {tuple(value.shape)}"
                 )
+            raw.append(value)
             columns.append(part.finish(value))
-        return torch.cat(columns, dim=1)
+        # clipping would hide an infinity: 0 * inf is NaN, 0 times anything finite adds nothing
+        return torch.cat(columns, dim=1) + 0.0 * torch.cat(raw, dim=1)
 
     def locate(self, column: int) -> str:
         """Return the name of the term that holds ``column`` of the group."""

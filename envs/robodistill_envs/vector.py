@@ -106,6 +106,8 @@ class VecEnv:
         self._push_in = torch.zeros(n, dtype=torch.int64)
         self._sums = torch.zeros(n, len(names))
         self._returns = torch.zeros(n)
+        self._survives = torch.tensor([r.survives_divergence for r in task.rewards])
+        self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
         self._zero = torch.zeros(n, dtype=torch.bool)
 
     @property
@@ -223,6 +225,8 @@ class VecEnv:
         elif "joint_vel" in {s.name for s in self.task.robot.sensors}:
             world.last_joint_vel = world.true("joint_vel").clone()
         self._push()
+        for kept, name in zip(self._before, ("qpos", "qvel"), strict=True):
+            kept.copy_(self.engine.state(name))
         self.engine.step(self.task.decimation)
         world.steps += 1
         self.command_age += 1
@@ -285,7 +289,8 @@ class VecEnv:
         values = torch.stack([w * f(self.world, **params) for _, f, w, params in self._rewards], dim=1)
         values = values * self.task.control_dt
         # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
-        values = torch.where(self.engine.unstable().unsqueeze(1), torch.zeros_like(values), values)
+        void = self.engine.unstable().unsqueeze(1) & ~self._survives
+        values = values.masked_fill(void, 0.0)
         self._sums += values
         reward = values.sum(dim=1)
         self._returns += reward
@@ -322,6 +327,7 @@ class VecEnv:
         path = self.repro_folder / f"nonfinite_seed{self.seed}_world{env}.npz"
         world = self.world
         arrays: dict[str, Any] = dict(
+            qpos_before=self._before[0][env].numpy(), qvel_before=self._before[1][env].numpy(),
             qpos=self.engine.state("qpos")[env].numpy(), qvel=self.engine.state("qvel")[env].numpy(),
             ctrl=self.engine.state("ctrl")[env].numpy(), action=world.action[env].numpy(),
             seed=np.array(self.seed), episode=self.episode[env].numpy(), step=world.steps[env].numpy(),
@@ -338,9 +344,9 @@ class VecEnv:
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on bit for bit."""
         return {
-            "engine": self.engine.state_dict(), "world": dict(self.world.state_dict()), "seed": self.seed,
-            "progress": self.progress, "episode": self.episode, "command_age": self.command_age,
-            "push_in": self._push_in, "sums": self._sums, "returns": self._returns,
+            "engine": self.engine.state_dict(), "world": self.world.state_dict(), "seed": self.seed,
+            "progress": self.progress, "episode": self.episode.clone(), "command_age": self.command_age.clone(),
+            "push_in": self._push_in.clone(), "sums": self._sums.clone(), "returns": self._returns.clone(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,10 @@ from robodistill_envs.model import MEASURED, TRUE, sensor_slice
 from robodistill_envs.random import WorldRandom
 
 QUATERNION = ("w", "x", "y", "z")
+_STATE = (
+    "action", "last_action", "last_joint_vel", "command", "push", "steps", "parameters", "internals", "signals",
+)  # fmt: skip
+"""Attributes of World that are not derived from the engine."""
 
 
 class World:
@@ -92,13 +96,13 @@ class World:
             error = error + sigma * random.normal(stream, counter, 3)
         return rotations.multiply(value, rotations.from_rotation_vector(error))
 
-    def state_dict(self) -> Mapping[str, Tensor | dict[str, Tensor]]:
+    def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:
         """Return everything that is not derived from the engine."""
         return {
-            "action": self.action, "last_action": self.last_action, "command": self.command, "push": self.push,
-            "steps": self.steps, "parameters": self.parameters, "internals": self.internals, "signals": self.signals,
-            **({"last_joint_vel": self.last_joint_vel} if self.last_joint_vel is not None else {}),
-        }  # fmt: skip
+            name: {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone()
+            for name in _STATE
+            if (value := getattr(self, name)) is not None
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor | dict[str, Tensor]]) -> None:
         """Restore what ``state_dict`` returned."""

@@ -149,7 +149,8 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on bit for bit."""
-        return {"states": self.states, "first": self._first, "roles": self.roles, "env": self.env.state_dict()}
+        states = {name: dict(state) for name, state in self.states.items()}
+        return {"states": states, "first": self._first, "roles": self.roles.clone(), "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""

@@ -193,7 +193,8 @@ def envelope_of(task: TaskConfig, policy: Policy, spec: InterfaceSpec) -> Envelo
             else (0.0, 0.0)
         )
 
-    noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0}
+    read = {signal.name for signal in spec.signals}
+    noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0 and name in read}
     return Envelope(noise, span("signal_delay"), span("action_delay"), ranges, observations)
 
 
@@ -212,7 +213,7 @@ def _provenance(origin: Origin) -> Provenance:
     commit = (
         "unknown"
         if git is None
-        else str(git.get("commit", "unknown")) + ("-dirty" if git.get("dirty") else "")
+        else str(git.get("commit", "unknown")) + ("-dirty" if git.get("changed") else "")
     )
     return Provenance(
         robodistill=importlib.metadata.version("robodistill"), git=commit, torch=torch.__version__,

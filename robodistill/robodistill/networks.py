@@ -19,6 +19,8 @@ from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy
 
 TEACHER, STUDENT, CRITIC = "teacher", "student", "critic"
+SENSORS = "sensors"
+"""The observation group that a robot can deliver."""
 SPEC_FILE, POLICY_FILE = "spec.json", "policy.json"
 
 
@@ -36,6 +38,9 @@ def teacher_networks(config: TrainConfig, spec: InterfaceSpec) -> nn.ModuleDict:
 
 def student_networks(config: TrainConfig, spec: InterfaceSpec, teacher: Policy) -> nn.ModuleDict:
     """Return a student, refused if it reads a privileged term, beside its frozen teacher."""
+    if config.policy.reads != (SENSORS,):
+        reads = ", ".join(config.policy.reads)
+        raise RobodistillError(f"student.policy reads {reads}; the exported file reads {SENSORS} only")
     student = Policy(config.policy, group_dims(spec), spec.action_dim, deploy_terms=spec.groups)
     if config.copy_head:
         student.copy_head_from(teacher)

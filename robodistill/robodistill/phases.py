@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,14 +35,18 @@ def parameters_of(networks: nn.ModuleDict, names: tuple[str, ...]) -> list[nn.Pa
             raise RobodistillError(f"phase.networks: {name!r} is frozen; leave it out")
         chosen.update({id(p): p for p in module.parameters()})
     if not chosen:
-        raise RobodistillError(f"phase.networks: nothing to train in {list(names)}; name a network with weights")
+        raise RobodistillError(
+            f"phase.networks: nothing to train in {list(names)}; name a network with weights"
+        )
     return list(chosen.values())
 
 
 class Phase:
     """Runs one PhaseConfig; owns the optimiser and the learning rate."""
 
-    def __init__(self, name: str, config: PhaseConfig, networks: nn.ModuleDict, mirror: Mirror | None) -> None:
+    def __init__(
+        self, name: str, config: PhaseConfig, networks: nn.ModuleDict, mirror: Mirror | None
+    ) -> None:
         self.name, self.config, self.networks, self.mirror = name, config, networks, mirror
         self.losses = {
             key: resolve_function(loss.type, loss.params, f"phase {name!r}, loss {key!r}")
@@ -51,11 +57,17 @@ class Phase:
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.lr = config.lr
+        self.worlds = 0
+        """Worlds of the segment at hand."""
+        self.repro_folder = Path(".")
+        """Where the minibatch goes when a loss is not finite."""
 
     def run(self, segment: Segment, progress: float, generator: torch.Generator) -> dict[str, float]:
         """Make all of the phase's steps on ``segment``; return mean figures under ``loss/`` and ``policy/``."""
         config = self.config
         self._schedule(progress)
+        steps, self.worlds = segment.shape
+        segment.data["at"] = torch.arange(steps * self.worlds).view(steps, self.worlds)
         if config.center_advantage and "advantage" in segment.data:
             advantage = segment.data["advantage"]
             segment.data["advantage"] = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -89,15 +101,32 @@ class Phase:
         self.optimizer.step()
         if self.config.schedule == "adaptive_kl" and "kl" in batch.metrics:
             self._adapt(float(batch.metrics["kl"]))
-        return {**parts, **{f"policy/{k}": v for k, v in batch.metrics.items()}, f"policy/grad_norm_{self.name}": norm}
+        return {
+            **parts,
+            **{f"policy/{k}": v for k, v in batch.metrics.items()},
+            f"policy/grad_norm_{self.name}": norm,
+        }
 
     def _fail(self, parts: dict[str, Tensor], batch: Minibatch) -> None:
         bad = [key for key, value in parts.items() if not bool(torch.isfinite(value))]
-        inputs = [k for k, v in {**batch.obs, **batch.data}.items() if v.is_floating_point() and not v.isfinite().all()]
+        tensors = {**batch.obs, **batch.data}
+        inputs = {
+            k: ~v.isfinite() for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()
+        }
         weights = [n for n, p in self.networks.named_parameters() if not p.isfinite().all()]
+        place = ""
+        if inputs and "at" in tensors:
+            wrong = next(iter(inputs.values()))
+            at = tensors["at"]
+            first = int(at[wrong.reshape(*at.shape, -1).any(-1)][0])
+            place = f" at step {first // self.worlds} of the segment, world {first % self.worlds}"
+        path = self.repro_folder / f"nonfinite_{self.name}.npz"
+        arrays: dict[str, Any] = {name: value.detach().numpy() for name, value in tensors.items()}
+        np.savez(path, **arrays)
         raise NonFiniteError(
-            f"phase {self.name!r}: {', '.join(bad)} is not finite (inputs not finite: {', '.join(inputs) or 'none'}; "
-            f"weights not finite: {', '.join(weights) or 'none'}); lower phases.{self.name}.lr"
+            f"phase {self.name!r}{place}: {', '.join(bad)} is not finite (inputs not finite: "
+            f"{', '.join(inputs) or 'none'}; weights not finite: {', '.join(weights) or 'none'}); "
+            f"minibatch saved in {path}; lower phases.{self.name}.lr"
         )
 
     def _schedule(self, progress: float) -> None:
@@ -105,7 +134,9 @@ class Phase:
         if config.schedule == "linear":
             self._set_lr(config.lr + (config.final_lr - config.lr) * progress)
         elif config.schedule == "cosine":
-            self._set_lr(config.final_lr + 0.5 * (config.lr - config.final_lr) * (1.0 + math.cos(math.pi * progress)))
+            self._set_lr(
+                config.final_lr + 0.5 * (config.lr - config.final_lr) * (1.0 + math.cos(math.pi * progress))
+            )
 
     def _adapt(self, kl: float) -> None:
         low, high = self.config.lr_range

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robodistill.decode import decode
 from robodistill.pipeline import PipelineConfig, run_pipeline
@@ -31,4 +32,21 @@ def work(config: RunConfig, verb: str, only: str | None = None) -> int:
         console.print(f"score   {name} {score['mean']:.3f} (95 %: {low:.3f} to {high:.3f})")
     for name, file in {**outcome.summary["files"], "summary": "summary.json"}.items():
         console.print(f"{name:<8}{(folder.path / file).resolve()}", soft_wrap=True)
-    return 0
+    return _judge(outcome.summary)
+
+
+def _judge(summary: Mapping[str, Any]) -> int:
+    """Say what stands against the result; return 1 when the exported file failed its check."""
+    valid = summary.get("valid", {})
+    if not valid.get("teacher_reaches_floor", True):
+        Progress.say(
+            f"the score does not count: the teacher is below its task's floor of {valid['teacher_floor']}"
+        )
+    if not valid.get("zero_at_most_half", True):
+        Progress.say("the score does not count: doing nothing earns more than half of the teacher's return")
+    check = summary.get("check", {})
+    if check.get("passed", True):
+        return 0
+    difference = check["first_difference"] or f"onnx and torch differ by {check['onnx_vs_torch']:.2e}"
+    Progress.say(f"check failed: {difference}")
+    return 1

@@ -127,7 +127,7 @@ class TrainConfig:
     """Environment steps, of all worlds together."""
     critic_hidden: tuple[int, ...] = (256, 128)
     copy_head: bool = False
-    """Students: start with the teacher's actor and its statistics."""
+    """Students: start with the teacher's actor and its statistics, which then stand still."""
     checkpoint_every_s: float = 60.0
     """[s] between two checkpoints; the last iteration always makes one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,7 @@ class Trainer:
         self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
         self.collector = Collector(config.method.collect, env, dict(networks.items()), self.generator)
         self.iteration = 0
-        self.best_return = float("-inf")
+        self.best_return = self.recent_return = float("-inf")
         self._update_normalizers(self.collector.obs)
 
     @property
@@ -87,28 +88,36 @@ class Trainer:
     def resume(self, folder: RunFolder) -> None:
         """Go on from the last checkpoint in ``folder``, if there is one."""
         self.env.repro_folder = folder.path
+        for phase in self.phases.values():
+            phase.repro_folder = folder.path
         if has_tree(folder.checkpoint("last")):
             self.load_state_dict(load_tree(folder.checkpoint("last")))
 
     def run(self, folder: RunFolder, report: Report) -> None:
-        """Train to the end; ``last`` is the latest checkpoint, ``best`` the one with the highest mean return."""
+        """Train to the end; ``last`` is the latest checkpoint, ``best`` the saved one of highest smoothed return."""
         saved = time.monotonic()
         while self.iteration < self.config.iterations:
             figures = self.iterate()
             report(self.iteration, self.env_steps, figures)
+            self._follow(figures)
             last = self.iteration == self.config.iterations
             if last or time.monotonic() - saved > self.config.checkpoint_every_s:
-                self._save(folder, figures)
+                self._save(folder)
                 saved = time.monotonic()
 
-    def _save(self, folder: RunFolder, figures: dict[str, float]) -> None:
+    def _follow(self, figures: dict[str, float]) -> None:
+        """Smooth the return of the episodes that the trained policy drove itself, at the task's full size."""
+        own = figures.get(f"episode/return_{self.saved}", figures.get("episode/return"))
+        if own is None or figures["collect/curriculum"] < 1.0:
+            return
+        self.recent_return = own if math.isinf(self.recent_return) else 0.9 * self.recent_return + 0.1 * own
+
+    def _save(self, folder: RunFolder) -> None:
         policy = self.networks[self.saved]
         assert isinstance(policy, Policy)
         texts = checkpoint_texts(policy, self.env.spec)
-        reached = figures.get("episode/return", float("-inf"))
-        # returns count only once the curriculum is over: earlier ones were earned on an easier task
-        if reached > self.best_return and figures["collect/curriculum"] >= 1.0:
-            self.best_return = reached
+        if self.recent_return > self.best_return:
+            self.best_return = self.recent_return
             save_tree(folder.checkpoint("best"), self.state_dict(), texts)
         save_tree(folder.checkpoint("last"), self.state_dict(), texts)
 
@@ -121,6 +130,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "iteration": self.iteration,
             "best_return": self.best_return,
+            "recent_return": self.recent_return,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,4 +141,5 @@ class Trainer:
             phase.load_state_dict(state["phases"][name])
         self.collector.load_state_dict(state["collector"])
         self.generator.set_state(state["generator"])
-        self.iteration, self.best_return = state["iteration"], state["best_return"]
+        self.iteration = state["iteration"]
+        self.best_return, self.recent_return = state["best_return"], state["recent_return"]

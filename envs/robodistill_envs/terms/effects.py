@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.config import spread
 from robodistill_envs.engines.base import Engine
+from robodistill_envs.model import MAX_DELAY_S
 from robodistill_envs.world import World
 
 
@@ -92,6 +94,10 @@ def motor_strength(engine: Engine, world: World, ids: Tensor, *, parameter: str)
 
 def delays(engine: Engine, world: World, ids: Tensor, *, action: str, signal: str) -> None:
     """Set a world's action delay and signal delay [s]; effective in physics steps."""
+    for name in (action, signal):
+        longest = world.task.parameters[name].high[0]
+        if longest > MAX_DELAY_S:
+            raise RobodistillError(f"parameter {name!r}: {longest} s is more than the delay buffers' {MAX_DELAY_S} s")
     engine.field("actuator_delay")[ids] = world.parameter(action)[ids].double()
     delayed = torch.as_tensor(engine.model.sensor_history[:, 0] > 0)
     engine.field("sensor_delay")[ids] = world.parameter(signal)[ids].double() * delayed

@@ -117,7 +117,7 @@ def strip(values: Mapping[str, Estimate], name: str, target: float | None = None
     if not points:
         return ""
     low, span = min(points), (max(points) - min(points)) or 1.0
-    low, span = (low if zero and low == 0 else low - 0.06 * span), 1.12 * span
+    low, span = low - 0.05 * span, 1.1 * span
 
     def at(value: float) -> str:
         return f"{100 * (value - low) / span:.2f}%"

@@ -37,8 +37,18 @@
   }
 
   const plots = [...document.querySelectorAll("figure.plot")];
+  // One plot a task: the page stays responsive however many come into view at once.
+  const waiting = [];
+  function work() {
+    draw(waiting.shift());
+    if (waiting.length) setTimeout(work);
+  }
   const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      if (waiting.push(entry.target) === 1) setTimeout(work);
+    }
   }, { rootMargin: "600px" });
   plots.forEach((plot) => seen.observe(plot));
   window.addEventListener("beforeprint", () => plots.forEach(draw));

@@ -8,7 +8,7 @@ from pathlib import Path
 from robodistill.files import write_text
 from robodistill.report.inputs import Inputs, load_inputs
 from robodistill.report.sections.behaviour import tracking
-from robodistill.report.sections.conditions import errors, falls
+from robodistill.report.sections.conditions import by_parameter, errors
 from robodistill.report.sections.headline import headline, title_of
 from robodistill.report.sections.origin import check, configuration, provenance
 from robodistill.report.sections.results import comparison, latent
@@ -19,7 +19,7 @@ from robodistill_deploy.errors import RobodistillError
 REPORT = "report.html"
 NAVIGATION = (
     ("result", "Result"), ("comparison", "Policies"), ("training", "Training"), ("rewards", "Rewards"),
-    ("tracking", "Tracking"), ("falls", "Falls"), ("errors", "Errors"), ("latent", "Latent"), ("check", "Check"),
+    ("tracking", "Tracking"), ("parameters", "Parameters"), ("errors", "Errors"), ("latent", "Latent"), ("check", "Check"),
     ("config", "Config"), ("provenance", "Provenance"),
 )  # fmt: skip
 # The browser itself refuses whatever would leave the file.
@@ -51,7 +51,7 @@ def render_page(inputs: Inputs, video: Path | None, caption: str) -> str:
     """Return the whole page as text; ``caption`` stands under the video, or says why there is none."""
     body = "".join((
         headline(inputs, video, caption), comparison(inputs), training(inputs), rewards(inputs), tracking(inputs),
-        falls(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs), provenance(inputs),
+        by_parameter(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs), provenance(inputs),
     ))  # fmt: skip
     links = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in NAVIGATION)
     title = escape(title_of(inputs))

@@ -162,8 +162,8 @@ def _frame_arrows(clip: Clip, i: int) -> list[Arrow]:
             found.append(_arrow(place, lift, 0.4 * turn @ values[i, :2], color, 0.01))
     speed = float(np.linalg.norm(clip.push[i]))
     if speed > 0:
-        vector = 0.8 * clip.push[i]
-        behind = vector + 0.3 * clip.push[i] / speed
+        vector = 0.5 * clip.push[i]
+        behind = vector + 0.25 * clip.push[i] / speed
         found.append(_arrow(place - np.append(behind, 0.0), 0.05, vector, _PUSH, 0.022))
     return found
 

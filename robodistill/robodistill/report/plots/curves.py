@@ -74,4 +74,21 @@ def key_curves(lines: Lines, named: Mapping[str, tuple[str, str]], x: str = "", 
 def _curves(wanted: Sequence[tuple[Lines, str, str, str]], x: str, y: str) -> Figure | None:
     found = [traces for item in wanted if (traces := curve_traces(*item))]
     traces = [trace for group in found for trace in group]
-    return figure(traces, x, y, hovermode="x unified", showlegend=True) if traces else None
+    if not traces:
+        return None
+    plot = figure(traces, x, y, hovermode="x unified", showlegend=True)
+    shown = visible_range([value for group in found for value in group[-1]["y"] if value is not None])
+    if shown is not None:
+        plot["layout"]["yaxis"] |= {"range": list(shown)}
+    return plot
+
+
+def visible_range(values: Sequence[float], spike: float = 4.0) -> tuple[float, float] | None:
+    """Return the range of all but the outermost 2% of values if these would hide the rest, else None."""
+    if len(values) < 20:
+        return None
+    low, high = (float(v) for v in np.percentile(values, (2, 98)))
+    if float(np.ptp(values)) <= spike * (high - low) or high <= low:
+        return None
+    margin = 0.15 * (high - low)
+    return low - margin, high + margin

@@ -20,16 +20,30 @@ class Segments:
     """A metric over every held command of every episode, as sums to divide."""
 
     top: NDArray[Any]
-    """(E, S)"""
+    """(E, S), or any shape of commands"""
     bottom: NDArray[Any]
-    """(E, S)"""
+    """of the same shape"""
     rooted: bool
     """Whether the metric is the root of the ratio, as an RMSE is."""
 
     def grouped(self, index: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-        """Return the metric of each of ``count`` groups of the E*S commands."""
+        """Return the metric of each of ``count`` groups of the commands."""
         ratio = grouped_ratio(self.top.ravel(), self.bottom.ravel(), index, count)
         return np.sqrt(ratio) if self.rooted else ratio
+
+    def only(self, held: NDArray[np.bool_]) -> Segments:
+        """Return the commands in ``held`` (E, S) alone, in a row."""
+        return Segments(self.top[held], self.bottom[held], self.rooted)
+
+    def total(self, held: NDArray[np.bool_]) -> float:
+        """Return the metric over the commands in ``held`` (E, S); nan for none."""
+        only = self.only(held)
+        return float(only.grouped(np.zeros(len(only.top), np.int64), 1)[0])
+
+
+def moving(command: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of the commands (E, S, c) ask to move: (E, S)."""
+    return np.asarray((np.asarray(command) != 0).any(axis=-1))
 
 
 def segments_of(
@@ -43,10 +57,15 @@ def segments_of(
 def error_by_command(
     command: NDArray[Any], element: int, by_policy: Mapping[str, Segments], x: str, y: str, bins: int = 8
 ) -> Figure | None:
-    """Return a metric by bins of one element of the held ``command`` (E, S, c), a line for each policy."""
-    groups = equal_count_bins(np.asarray(command, np.float64)[..., element].ravel(), bins)
+    """Return a metric by bins of one element of the held ``command`` (E, S, c), a line for each policy.
+
+    Commands to stand still are left out: they are zero in all elements, and easy.
+    """
+    kept = moving(command)
+    groups = equal_count_bins(np.asarray(command, np.float64)[kept][:, element], bins)
     if groups is None:
         return None
+    by_policy = {policy: data.only(kept) for policy, data in by_policy.items()}
     sizes = np.bincount(groups.index, minlength=groups.count)
     told = [f"{n} commands, {label}" for n, label in zip(sizes, groups.labels, strict=True)]
     traces = [
@@ -66,8 +85,9 @@ def error_by_command(
 def error_heatmap(
     command: NDArray[Any], pair: tuple[int, int], data: Segments, titles: tuple[str, str], bins: int = 5
 ) -> Figure | None:
-    """Return a metric over two elements of the held command (E, S, c), with its value in every cell."""
-    flat = np.asarray(command, np.float64).reshape(-1, command.shape[-1])
+    """Return a metric over two elements of the held command (E, S, c) that ask to move, with its value in every cell."""
+    kept = moving(command)
+    flat, data = np.asarray(command, np.float64)[kept], data.only(kept)
     columns, rows = (equal_count_bins(flat[:, i], bins) for i in pair)
     if columns is None or rows is None:
         return None

@@ -21,7 +21,7 @@ from robodistill.report.plots.base import (
     numbers,
     words,
 )
-from robodistill.report.statistics import Bins, equal_count_bins, wilson
+from robodistill.report.statistics import Array, Bins, equal_count_bins, wilson
 
 MAX_ELEMENTS = 3
 """A parameter with more elements is shown as their mean."""
@@ -74,11 +74,44 @@ def _falls_trace(policy: str, fell: NDArray[Any], bins: Bins, place: int) -> Tra
     fell = np.asarray(fell, bool)
     counts = [(int(fell[bins.index == b].sum()), int((bins.index == b).sum())) for b in range(bins.count)]
     share, low, high = (np.array(values) for values in zip(*(wilson(*c) for c in counts), strict=True))
-    shift = (place - 0.5) * 0.012 * np.ptp(bins.edges)  # so that the intervals do not hide each other
-    color, name = color_of(policy), label_of(policy)
     text = [f"{k} of {n} episodes, {label}" for (k, n), label in zip(counts, bins.labels, strict=True)]
+    return _binned_line(policy, bins, place, share, (low, high), text, "%{y:.1%}")
+
+
+def _binned_line(
+    policy: str,
+    bins: Bins,
+    place: int,
+    middle: Array,
+    interval: tuple[Array, Array],
+    text: list[str],
+    form: str,
+) -> Trace:
+    """Return a line through the bins with whiskers; ``place`` moves it aside so that whiskers do not hide each other."""
+    shift = (place - 0.5) * 0.012 * np.ptp(bins.edges)
+    color, name = color_of(policy), label_of(policy)
     return line(
-        numbers(bins.centers + shift), numbers(share), name, color, 1.6, mode="lines+markers", customdata=text,
-        error_y=errors(share, low, high, faded(color, 0.75)), marker={"size": 6},
-        hovertemplate=f"%{{y:.1%}} (%{{customdata}})<extra>{name}</extra>",
+        numbers(bins.centers + shift), numbers(middle), name, color, 1.6, mode="lines+markers", customdata=text,
+        error_y=errors(middle, *interval, faded(color, 0.75)), marker={"size": 6},
+        hovertemplate=f"{form} (%{{customdata}})<extra>{name}</extra>",
     )  # fmt: skip
+
+
+def return_by(factor: Factor, returns: Mapping[str, NDArray[Any]], bins: int = 6) -> Figure | None:
+    """Return the mean return by bins of a factor, with normal 95% intervals; ``returns`` is policy -> (E,)."""
+    groups = equal_count_bins(factor.values, bins)
+    if groups is None:
+        return None
+    traces = [_return_trace(policy, values, groups, i) for i, (policy, values) in enumerate(returns.items())]
+    return figure(
+        traces, "" if factor.unit == "1" else factor.unit, "", hovermode="x unified", showlegend=False
+    )
+
+
+def _return_trace(policy: str, values: NDArray[Any], bins: Bins, place: int) -> Trace:
+    cells = [np.asarray(values, np.float64)[bins.index == b] for b in range(bins.count)]
+    mean = np.array([cell.mean() for cell in cells])
+    half = np.array(
+        [1.96 * cell.std(ddof=1) / np.sqrt(len(cell)) if len(cell) > 1 else np.nan for cell in cells]
+    )
+    return _binned_line(policy, bins, place, mean, (mean - half, mean + half), bins.labels, "%{y:.3g}")

@@ -19,7 +19,8 @@ _JOINTS = "This task follows no command: the first positions of the model. A lin
 
 def tracking(inputs: Inputs) -> str:
     """Return command and truth over time of the recorded episodes."""
-    title, policies = "Tracking over time", recorded_policies(inputs.trajectories)
+    policies = recorded_policies(inputs.trajectories)
+    title = "Tracking over time" if inputs.commands or not policies else "Recorded episodes"
     if not policies:
         text = "No trajectories.npz: evaluate records a few episodes for this plot."
         return section("tracking", title, note(text))

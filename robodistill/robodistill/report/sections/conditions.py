@@ -9,31 +9,44 @@ import numpy as np
 from robodistill.report.html import grid, how, legend, note, plot, section
 from robodistill.report.inputs import Inputs, mapping, units_of
 from robodistill.report.plots.base import Figure, heading, label_of, words
-from robodistill.report.plots.errors import Segments, error_by_command, error_heatmap, segments_of
-from robodistill.report.plots.falls import factors, falls_by
+from robodistill.report.plots.errors import Segments, error_by_command, error_heatmap, moving, segments_of
+from robodistill.report.plots.falls import factors, falls_by, return_by
 
 COMPARED = ("teacher", "student")
+_READ = "A slope that leaves the whiskers is a weakness to train on; overlapping whiskers say nothing."
+_BINS = f"in six bins with equally many episodes each; whiskers are 95% Wilson intervals. {_READ}"
+_NORMAL = f"in six bins with equally many episodes each; whiskers are 95% intervals. {_READ}"
 
 
-def falls(inputs: Inputs) -> str:
-    """Return the share of falls by each randomised parameter."""
-    title = "Falls by randomised parameter"
-    fallen = {
-        p: np.asarray(inputs.episodes[f"{p}.fell"], bool) for p in COMPARED if f"{p}.fell" in inputs.episodes
-    }
+def by_parameter(inputs: Inputs) -> str:
+    """Return the share of falls by each randomised parameter, or the return where nobody fell."""
     parameters = mapping(inputs.task, "parameters")
     units = {name: str(mapping(parameters, name).get("unit") or "") for name in parameters}
     found = factors(inputs.episodes, units)
+    fallen = {
+        p: np.asarray(inputs.episodes[f"{p}.fell"], bool) for p in COMPARED if f"{p}.fell" in inputs.episodes
+    }
     if not fallen or not found:
         text = "No episodes.npz with falls and parameters: run robodistill evaluate."
-        return section("falls", title, note(text))
-    told = [f"{label_of(p)}: {int(f.sum())} of {len(f)} episodes ended in a fall." for p, f in fallen.items()]
-    panels = [plot(falls_by(f, fallen), height=190, title=heading(f.name), small=True) for f in found]
-    text = how(
-        "Share of episodes that ended in a fall, in six bins with equally many episodes each; whiskers are 95% Wilson "
-        "intervals. A slope that leaves the whiskers is a weakness to train on; overlapping whiskers say nothing."
+        return section("parameters", "Falls by randomised parameter", note(text))
+    told = " ".join(
+        f"{label_of(p)}: {int(f.sum())} of {len(f)} episodes ended in a fall." for p, f in fallen.items()
     )
-    return section("falls", title, legend(fallen) + grid(panels, "plots") + text, " ".join(told))
+    returns = {p: inputs.episodes[f"{p}.return"] for p in fallen if f"{p}.return" in inputs.episodes}
+    if any(f.any() for f in fallen.values()) or not returns:
+        charts, text = (
+            {f.name: falls_by(f, fallen) for f in found},
+            how(f"Share of episodes that ended in a fall, {_BINS}"),
+        )
+        title = "Falls by randomised parameter"
+    else:
+        charts, text = (
+            {f.name: return_by(f, returns) for f in found},
+            how(f"Mean return of the episodes, {_NORMAL}"),
+        )
+        title = "Return by randomised parameter"
+    panels = [plot(chart, height=190, title=heading(name), small=True) for name, chart in charts.items()]
+    return section("parameters", title, legend(fallen) + grid(panels, "plots") + text, told)
 
 
 def errors(inputs: Inputs) -> str:
@@ -50,9 +63,23 @@ def errors(inputs: Inputs) -> str:
     text = how(
         "Error over held commands in bins with equally many commands, the first second after a change left out. Lines "
         "that rise to the ends say that fast commands are followed worse; the teacher knows the true velocity."
+        + _standing(inputs, metrics)
     )
     body = legend(policies) + grid(panels, "plots") + text + grid(maps, "maps")
     return section("errors", title, body)
+
+
+def _standing(inputs: Inputs, metrics: list[str]) -> str:
+    """Say how large the student's errors are when it is asked to stand still, which the plots leave out."""
+    still = ~moving(inputs.episodes["command"])
+    told = []
+    for metric in metrics:
+        rooted, unit = _reduction(inputs, metric)
+        data = segments_of(inputs.episodes, "student", metric, rooted)
+        if data is not None and still.any():
+            told.append(f"{words(metric)} {data.total(still):.3f} {unit}".rstrip())
+    count = int(still.sum())
+    return f" Left out: {count} commands to stand still (student's {', '.join(told)})." if told else ""
 
 
 def _reduction(inputs: Inputs, metric: str) -> tuple[bool, str]:

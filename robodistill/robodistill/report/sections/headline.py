@@ -50,7 +50,9 @@ def _sentence(inputs: Inputs) -> str:
 def _cards(inputs: Inputs) -> list[str]:
     """Return the score, what has a target, then other metrics, as many as there is room for."""
     wanted = targets(inputs)
-    settled = [name for name in metric_names(inputs) if not name.endswith("_unsettled")]
+    can_fall = bool(inputs.task.get("terminations")) or not inputs.task
+    metrics = (name for name in metric_names(inputs) if can_fall or name != "falls_per_minute")
+    settled = [name for name in metrics if not name.endswith("_unsettled")]
     known = [
         name for name in dict.fromkeys(["score", *wanted, *settled]) if figure_of(inputs, "student", name)
     ]

@@ -107,7 +107,7 @@ def latent(inputs: Inputs) -> str:
     text = (
         "A linear probe predicts what only the simulator knows. Blue: from the student's latent, its memory of what it "
         "sensed; grey: from one observation. 1 is perfect, 0 no better than the mean; blue to the right of grey is "
-        "what memory adds. Small dots are single elements."
+        "what memory adds; left of it, the latent leaves out what the observation shows anyway. Small dots: elements."
     )
     terms = len(chart["layout"]["yaxis"]["tickvals"])
     return section("latent", title, plot(chart, text, height=90 + 30 * terms))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from robodistill.report.html import details, grid, how, legend, note, plot, section
 from robodistill.report.inputs import Inputs, Line
-from robodistill.report.plots.base import COLORS, OTHERS, color_of, heading, label_of, words
-from robodistill.report.plots.curves import key_curves, keys, metric_curves
+from robodistill.report.plots.base import COLORS, OTHERS, Figure, color_of, heading, label_of, words
+from robodistill.report.plots.curves import column, key_curves, keys, metric_curves
 
 FIGURES = {
     "episode/length_s": "Episode length [s]",
@@ -54,16 +54,25 @@ def _small(inputs: Inputs, key: str, title: str) -> str:
 
 
 def _stage_panels(stage: str, lines: list[Line]) -> list[str]:
-    """Return a stage's losses, the causes of its early ends, and its return by who drove."""
+    """Return each of a stage's losses, the causes of its early ends, and its return by who drove."""
     panels = []
-    for prefix, title in ((_LOSSES, "losses"), (_CAUSES, "share of episodes ended by")):
-        names, colors = keys(lines, prefix), (*OTHERS, *COLORS.values())
-        named = {k: (words(k.removeprefix(prefix)), colors[i % len(colors)]) for i, k in enumerate(names)}
-        panels.append((f"{label_of(stage)}: {title}", key_curves(lines, named)))
+    for key in keys(lines, _LOSSES):
+        name = words(key.removeprefix(_LOSSES))
+        panels.append((f"{label_of(stage)}: loss {name}", key_curves(lines, {key: (name, color_of(stage))})))
+    causes, colors = [k for k in keys(lines, _CAUSES) if column(lines, k).any()], (*OTHERS, *COLORS.values())
+    named = {k: (words(k.removeprefix(_CAUSES)), colors[i % len(colors)]) for i, k in enumerate(causes)}
+    panels.append((f"{label_of(stage)}: share of episodes ended by", key_curves(lines, named)))
     drivers = {key: key.removeprefix(_DRIVEN) for key in keys(lines, _DRIVEN)}
     roles = {key: (f"{label_of(name)} drives", color_of(name)) for key, name in drivers.items()}
     panels.append((f"{label_of(stage)}: return by driver", key_curves(lines, roles)))
-    return [plot(chart, height=_HEIGHT + 20, title=title, small=True) for title, chart in panels]
+    return [_panel(title, chart) for title, chart in panels]
+
+
+def _panel(title: str, chart: Figure | None) -> str:
+    """Return a small plot; a legend of one entry would repeat the title."""
+    if chart is not None and len({trace["name"] for trace in chart["data"]}) == 1 and "loss" in title:
+        chart["layout"]["showlegend"] = False
+    return plot(chart, height=_HEIGHT + 20, title=title, small=True)
 
 
 def _others(inputs: Inputs) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -181,7 +182,10 @@ def not_a_number(batch: Minibatch) -> Tensor:
     return batch.output("teacher").mean.sum() * float("nan")
 
 
-def test_a_nan_in_a_loss_stops_with_phase_and_loss_named(small: ModuleType) -> None:
+def test_a_nan_in_a_loss_stops_with_phase_and_loss_named(
+    small: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     configured = small.config().teacher
     phase = configured.method.phases["ppo"]
     added = {**phase.losses, "mine": LossConfig(f"{__name__}:not_a_number")}
@@ -192,13 +196,18 @@ def test_a_nan_in_a_loss_stops_with_phase_and_loss_named(small: ModuleType) -> N
     assert differences(before, trainer.networks.state_dict()) == []  # nothing was trained on it
 
 
-def test_a_nan_in_the_data_or_the_weights_is_traced_to_it(small: ModuleType) -> None:
+def test_a_nan_in_the_data_or_the_weights_is_traced_to_it(
+    small: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     trainer = small.ppo()
     segment, _ = trainer.collector.collect(0.0)
     segment.data["return"][3, 5] = float("nan")
     (phase,) = trainer.phases.values()
-    with pytest.raises(NonFiniteError, match=r"loss/value is not finite \(inputs not finite: return;"):
+    place = r"at step 3 of the segment, world 5: loss/value is not finite \(inputs not finite: return;"
+    with pytest.raises(NonFiniteError, match=place):
         phase.run(segment, 0.0, trainer.generator)
+    assert np.isnan(np.load(tmp_path / "nonfinite_ppo.npz")["return"]).sum() == 1  # the minibatch, to look into
     trainer = small.ppo()
     segment, _ = trainer.collector.collect(0.0)
     trainer.networks.get_parameter("critic.net.0.bias").data[0] = float("inf")

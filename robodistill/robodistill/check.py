@@ -1,7 +1,9 @@
 """Check: the exported file in a plain single-world MuJoCo loop, beside the environment it was trained in.
 
-The loop here reads MuJoCo's sensors by name and steps by itself; for that it shares no code with VecEnv. Its state is
-set to the environment's after every tick, so that a difference shows where it arises and contact chaos plays no part.
+The loop reads MuJoCo's sensors by name, steps and synchronises by itself: it shares none of VecEnv's code for that.
+Numbers pass between it and the file under the names of joints and axes, as on a robot, so that another order shows.
+Its state is set to the environment's after every tick: a difference shows where it arises, and contact chaos plays
+no part.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import numpy as np
 import torch
 
 from robodistill_deploy import runtime
+from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import MEASURED
@@ -26,6 +30,9 @@ from robodistill_policies.policy import Policy
 
 TOLERANCE = 1e-5
 """Largest accepted difference: of a term after the policy's normaliser, of a target in units of its scale."""
+
+Targets = dict[str, dict[str, float]]
+"""Action part -> joint -> target."""
 
 
 @dataclass
@@ -89,10 +96,17 @@ class PlainRobot:
             signals[self.task.command.signal] = command
         return signals
 
-    def step(self, targets: dict[str, np.ndarray[Any, Any]]) -> None:
+    def elements(self, signal: str) -> tuple[str, ...]:
+        """Return the names of a signal's numbers, in the order of ``read``."""
+        command = self.task.command
+        if command and signal == command.signal:
+            return command.elements
+        return next(sensor.elements for sensor in self.task.robot.sensors if sensor.name == signal)
+
+    def step(self, targets: Targets) -> None:
         """Hold the targets for one control period."""
-        for action in self.task.robot.actions:
-            for joint, value in zip(action.names, targets[action.name], strict=True):
+        for part in targets.values():
+            for joint, value in part.items():
                 self.data.actuator(joint).ctrl = value
         mujoco.mj_step(self.model, self.data, self.task.decimation)
 
@@ -135,27 +149,28 @@ def check_policy(path: Path, policy: Policy, task: TaskConfig, seed: int, ticks:
     mujoco.mj_forward(robot.model, robot.data)
     state = policy.initial_state(1)
     normalizer = policy.normalizers["sensors"]
-    scale = {p.name: np.array(p.scale) for p in interface.actions}
+    limits = _raw_limits(env.spec)
     deviation = (normalizer.get_buffer("var") + EPSILON).sqrt().float()
     result = CheckResult(ticks=ticks)
     for tick in range(ticks):
-        signals = robot.read(env.world.command[0].numpy())
+        signals = _by_name(robot, robot.read(env.world.command[0].numpy()), interface)
         internals = {i.name: torch.from_numpy(file.state(i.name)) for i in interface.internals}
-        inputs = {k: torch.from_numpy(v).unsqueeze(0) for k, v in signals.items()} | internals
+        inputs = {k: torch.tensor([list(v.values())], dtype=torch.float32) for k, v in signals.items()} | internals
         start = 0
         for term, value in zip(interface.terms("sensors"), terms.values(inputs), strict=True):
             columns = slice(start, start + term.dim)
             miss = (value[0] - obs["sensors"][0, columns]) / deviation[columns]
             result.note("term", term.name, float(miss.abs().max()), tick)
             start += term.dim
-        targets = file.tick(signals)
+        answer = file.tick(signals)
+        targets = {p.name: dict(zip(p.names, answer[p.name].tolist(), strict=True)) for p in interface.actions}
         output, state = policy.step(obs, state)
-        raw = _raw(targets, interface, scale)
-        same = torch.clamp(output.mean[0], *_raw_limits(interface))
+        raw = _raw(targets, env.spec)
+        same = torch.clamp(output.mean[0], *limits)
         error = float((raw - same).abs().max())
         result.onnx_vs_torch = max(result.onnx_vs_torch, error)
         offset = 0
-        for part in interface.actions:
+        for part in env.spec.actions:
             piece = slice(offset, offset + part.dim)
             result.note("action", part.name, float((raw[piece] - same[piece]).abs().max()), tick)
             offset += part.dim
@@ -177,14 +192,31 @@ def check_policy(path: Path, policy: Policy, task: TaskConfig, seed: int, ticks:
     return result
 
 
-def _raw(
-    targets: dict[str, np.ndarray[Any, Any]], interface: Any, scale: dict[str, np.ndarray[Any, Any]]
-) -> torch.Tensor:
-    parts = [(targets[p.name] - np.array(p.default)) / scale[p.name] for p in interface.actions]
-    return torch.from_numpy(np.concatenate(parts)).float()
+def _by_name(
+    robot: PlainRobot, signals: dict[str, np.ndarray[Any, Any]], interface: InterfaceSpec
+) -> dict[str, dict[str, float]]:
+    """Return what the file reads: each number under its name, in the file's order."""
+    found: dict[str, dict[str, float]] = {}
+    for signal in interface.signals:
+        values = dict(zip(robot.elements(signal.name), signals[signal.name].tolist(), strict=True))
+        for element in signal.elements:
+            if element not in values:
+                raise RobodistillError(f"check: signal {signal.name!r}: {unknown('element', element, values)}")
+        found[signal.name] = {element: values[element] for element in signal.elements}
+    return found
 
 
-def _raw_limits(interface: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _raw(targets: Targets, interface: InterfaceSpec) -> torch.Tensor:
+    """Return the raw action (action_dim,) behind ``targets``, in the environment's order."""
+    values = [
+        (targets[part.name][joint] - default) / scale
+        for part in interface.actions
+        for joint, default, scale in zip(part.names, part.default, part.scale, strict=True)
+    ]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _raw_limits(interface: InterfaceSpec) -> tuple[torch.Tensor, torch.Tensor]:
     low, high = (
         torch.tensor(
             [

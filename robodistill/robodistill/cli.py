@@ -23,7 +23,7 @@ robodistill: train a teacher in simulation, distil it to a robot's own sensors, 
 
 {verbs}
 
-The whole way in one command, and what it costs, is in `robodistill pipeline --help`.
+The whole way in one command is `robodistill pipeline --help`; what it costs is in docs/benchmarks.md.
 Keys are those of the configuration: add --config to any verb to see all of them, resolved, and do nothing else.
 The robot needs none of this: `robodistill-run --help`.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from robodistill_deploy.errors import RobodistillError
+from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_envs.config import TaskConfig
 from robodistill_policies.config import PolicyConfig
 
@@ -106,6 +106,12 @@ class CollectConfig:
             )
         if not self.drivers:
             raise RobodistillError("collect.drivers: name at least one network")
+        for name, shares in self.drivers.items():
+            if min(shares) < 0.0:
+                raise RobodistillError(f"collect.drivers.{name}: a share of episodes cannot be negative, got {shares}")
+        for name in self.deterministic:
+            if name not in (*self.drivers, self.labeller):
+                raise RobodistillError(f"collect.deterministic: {unknown('driver', name, self.drivers)}")
 
 
 @dataclass(frozen=True)

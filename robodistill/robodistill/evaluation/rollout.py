@@ -123,7 +123,7 @@ class _Recorder:
 
 def recorded_worlds(env: VecEnv, config: EvaluateConfig) -> Tensor:
     """Return which worlds to keep: those with the largest ``record_by`` parameter, else the first."""
-    if config.record_by in env.world.parameters:
+    if config.record_by:
         return env.world.parameter(config.record_by)[:, 0].argsort(descending=True)[: config.record]
     return torch.arange(min(config.record, env.num_envs))
 

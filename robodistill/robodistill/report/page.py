@@ -19,8 +19,8 @@ from robodistill_deploy.errors import RobodistillError
 REPORT = "report.html"
 NAVIGATION = (
     ("result", "Result"), ("comparison", "Policies"), ("training", "Training"), ("rewards", "Rewards"),
-    ("tracking", "Tracking"), ("parameters", "Parameters"), ("errors", "Errors"), ("latent", "Latent"), ("check", "Check"),
-    ("config", "Config"), ("provenance", "Provenance"),
+    ("tracking", "Tracking"), ("parameters", "Parameters"), ("errors", "Errors"), ("latent", "Latent"),
+    ("check", "Check"), ("config", "Config"), ("provenance", "Provenance"),
 )  # fmt: skip
 # The browser itself refuses whatever would leave the file.
 POLICY = (

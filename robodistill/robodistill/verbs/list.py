@@ -1,7 +1,7 @@
 """What there is to choose from: tasks, methods, robots and every other group of the configuration.
 
   robodistill list                 all groups
-  robodistill list tasks           one of them; tasks, methods, robots, encoders, pipelines, ...
+  robodistill list tasks           one of them; tasks, methods, robots, recipes, pipelines
   robodistill list tasks config_dir=my_configs
 
 Reads   the configuration tree, and the folder config_dir=<folder> of the same shape with your own files.

@@ -85,7 +85,7 @@ def error_by_command(
 def error_heatmap(
     command: NDArray[Any], pair: tuple[int, int], data: Segments, titles: tuple[str, str], bins: int = 5
 ) -> Figure | None:
-    """Return a metric over two elements of the held command (E, S, c) that ask to move, with its value in every cell."""
+    """Return a metric over two elements of the held commands (E, S, c) that ask to move, told in every cell."""
     kept = moving(command)
     flat, data = np.asarray(command, np.float64)[kept], data.only(kept)
     columns, rows = (equal_count_bins(flat[:, i], bins) for i in pair)

@@ -87,7 +87,7 @@ def _binned_line(
     text: list[str],
     form: str,
 ) -> Trace:
-    """Return a line through the bins with whiskers; ``place`` moves it aside so that whiskers do not hide each other."""
+    """Return a line through the bins with whiskers; ``place`` moves it aside, lest whiskers hide each other."""
     shift = (place - 0.5) * 0.012 * np.ptp(bins.edges)
     color, name = color_of(policy), label_of(policy)
     return line(

@@ -91,7 +91,7 @@ def _pairs(inputs: Inputs) -> str:
     spread = plot(
         difference_histogram(inputs.episodes),
         f"The student is ahead in {float((difference > 0).mean()):.0%} of the worlds; the median difference is "
-        f"{middle} (blue line). A long tail to the left is falls.",
+        f"{middle} (blue line). Far to the left are worlds that only the student failed in.",
         height=400, title="Difference of the returns",
     )  # fmt: skip
     return grid([scatter, spread], "maps")

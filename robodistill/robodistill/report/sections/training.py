@@ -47,32 +47,30 @@ def training(inputs: Inputs) -> str:
 
 def _small(inputs: Inputs, key: str, title: str) -> str:
     """Return a small plot of one key of all stages; its legend stands above all small plots."""
-    chart = metric_curves(inputs.metrics, key)
-    if chart is not None:
-        chart["layout"]["showlegend"] = False
-    return plot(chart, height=_HEIGHT, title=title, small=True)
+    return _panel(title, metric_curves(inputs.metrics, key), named=False)
 
 
 def _stage_panels(stage: str, lines: list[Line]) -> list[str]:
     """Return each of a stage's losses, the causes of its early ends, and its return by who drove."""
+    label, colors = label_of(stage), (*OTHERS, *COLORS.values())
     panels = []
     for key in keys(lines, _LOSSES):
         name = words(key.removeprefix(_LOSSES))
-        panels.append((f"{label_of(stage)}: loss {name}", key_curves(lines, {key: (name, color_of(stage))})))
-    causes, colors = [k for k in keys(lines, _CAUSES) if column(lines, k).any()], (*OTHERS, *COLORS.values())
+        chart = key_curves(lines, {key: (name, color_of(stage))})
+        panels.append(_panel(f"{label}: loss {name}", chart, named=False))
+    causes = [key for key in keys(lines, _CAUSES) if column(lines, key).any()]
     named = {k: (words(k.removeprefix(_CAUSES)), colors[i % len(colors)]) for i, k in enumerate(causes)}
-    panels.append((f"{label_of(stage)}: share of episodes ended by", key_curves(lines, named)))
+    panels.append(_panel(f"{label}: share of episodes ended by", key_curves(lines, named)))
     drivers = {key: key.removeprefix(_DRIVEN) for key in keys(lines, _DRIVEN)}
     roles = {key: (f"{label_of(name)} drives", color_of(name)) for key, name in drivers.items()}
-    panels.append((f"{label_of(stage)}: return by driver", key_curves(lines, roles)))
-    return [_panel(title, chart) for title, chart in panels]
+    return [*panels, _panel(f"{label}: return by driver", key_curves(lines, roles))]
 
 
-def _panel(title: str, chart: Figure | None) -> str:
-    """Return a small plot; a legend of one entry would repeat the title."""
-    if chart is not None and len({trace["name"] for trace in chart["data"]}) == 1 and "loss" in title:
-        chart["layout"]["showlegend"] = False
-    return plot(chart, height=_HEIGHT + 20, title=title, small=True)
+def _panel(title: str, chart: Figure | None, named: bool = True) -> str:
+    """Return a small plot; ``named`` gives it a legend of its own."""
+    if chart is not None:
+        chart["layout"]["showlegend"] = named
+    return plot(chart, height=_HEIGHT + 20 * named, title=title, small=True)
 
 
 def _others(inputs: Inputs) -> list[str]:

@@ -132,6 +132,18 @@ def test_an_empty_run_has_a_report(tmp_path: Path) -> None:
     assert without_scripts(page).count('class="note"') >= 10
 
 
+def test_where_nobody_falls_returns_are_shown_by_parameter(run: Path, page: str) -> None:
+    assert "Falls by randomised parameter" in page
+    data: dict[str, Any] = dict(np.load(run / "evaluation/episodes.npz"))
+    np.savez(
+        run / "evaluation/episodes.npz",
+        **{k: v & False if k.endswith(".fell") else v for k, v in data.items()},
+    )
+    safe = render(run)
+    assert "Return by randomised parameter" in safe
+    assert len(figures(safe)) == len(figures(page))
+
+
 def test_the_folder_of_a_single_training_is_a_run_too(run: Path, tmp_path: Path) -> None:
     alone = tmp_path / "only_teacher"
     shutil.copytree(run / "teacher", alone)

@@ -153,6 +153,13 @@ def test_curves_skip_gaps_and_tell_wall_time() -> None:
     assert [len(t["x"]) for t in curves.curve_traces(many, "k", "k", "#000000")] == [curves.POINTS] * 2
 
 
+def test_a_spike_does_not_hide_the_rest() -> None:
+    calm = [1 + 0.01 * i for i in range(100)]
+    assert curves.visible_range(calm) is None
+    assert curves.visible_range([50.0, *calm]) == pytest.approx((0.87, 2.13), abs=0.03)
+    assert curves.visible_range([0.0] * 50 + [9.0]) is None  # nothing to hide
+
+
 def test_pushes_are_where_speed_jumps_up() -> None:
     push = np.zeros((50, 2))
     push[10:, 0] = 0.6 * 0.8 ** np.arange(40)
@@ -209,6 +216,16 @@ def test_falls_are_counted_in_their_bins() -> None:
     assert trace["customdata"][0].startswith("5 of 20 episodes")
 
 
+def test_returns_by_bin_have_normal_intervals() -> None:
+    returns = np.array([1.0, 3.0, 5.0, 5.0])
+    plot = falls.return_by(falls.Factor("mass", "kg", np.arange(4.0)), {"student": returns}, bins=2)
+    assert plot is not None
+    assert plot["data"][0]["y"] == [2, 5]
+    half = 1.96 * math.sqrt(2) / math.sqrt(2)  # deviation of (1, 3) over the root of 2
+    assert plot["data"][0]["error_y"]["array"] == pytest.approx([half, 0.0], rel=1e-4)
+    assert plot["layout"]["xaxis"]["title"]["text"] == "kg"
+
+
 def test_factors_leave_out_what_stood_still() -> None:
     rng = np.random.default_rng(0)
     table = {
@@ -232,6 +249,13 @@ def test_errors_are_root_of_summed_squares() -> None:
     plot = errors.error_by_command(command, 0, {"student": data}, "vx", "m/s", bins=2)
     assert plot is not None
     assert plot["data"][0]["y"] == [2.0, 3.0]
+    assert data.total(np.array([[True, False], [True, False]])) == 2.0
+    still = np.concatenate((command, np.zeros((1, 2, 2))))
+    more = {name: np.concatenate((value, [[1e6, 1e6]])) for name, value in sums.items()}
+    again = errors.segments_of(more, "student", "rmse", rooted=True)
+    assert again is not None
+    same = errors.error_by_command(still, 0, {"student": again}, "vx", "m/s", bins=2)
+    assert same == plot  # standing still is left out
     heat = errors.error_heatmap(command, (0, 1), data, ("vx", "vy"), bins=2)
     assert heat is not None
     assert heat["data"][0]["z"] == [[2.0, 3.0], [2.0, None]]  # rows are vy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from robodistill_deploy.codec import from_plain, to_plain
 from robodistill_deploy.errors import RobodistillError
 from robodistill_policies.config import EncoderConfig, PolicyConfig
 from robodistill_policies.encoders.base import build_encoder
@@ -61,6 +63,16 @@ def test_a_value_out_of_range_is_named(make: Callable[[], object], message: str)
 def test_an_encoder_that_cannot_be_built_says_why(fields: dict[str, Any], message: str):
     with pytest.raises(RobodistillError, match=message):
         build_encoder(EncoderConfig(groups=("sensors",), **fields), 5)
+
+
+def test_a_configuration_survives_json_and_builds_the_same_network(kind: EncoderConfig):
+    config = PolicyConfig(encoder=kind)
+    read = from_plain(PolicyConfig, json.loads(json.dumps(to_plain(config))))
+    assert read == config
+    shapes = [
+        {k: v.shape for k, v in Policy(c, {"sensors": 5}, 4).state_dict().items()} for c in (config, read)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_groups_for_no_encoder_and_unknown_groups_are_errors():

@@ -115,6 +115,14 @@ def test_after_a_reset_is_a_fresh_start(kind: EncoderConfig, make_encoder: Make)
     assert torch.equal(stepped, encoder.step(x[0], begun)[0])
 
 
+def test_reset_state_is_the_initial_state_where_asked_even_after_nan(kind: EncoderConfig, make_encoder: Make):
+    encoder = make_encoder(kind)
+    state = {key: torch.full_like(s, float("nan")) for key, s in encoder.initial_state(3).items()}
+    for s in reset_state(state, torch.tensor([True, False, True])).values():
+        assert bool((s[[0, 2]] == 0).all())
+        assert bool(s[1].isnan().all())
+
+
 def test_worlds_do_not_touch_each_other(kind: EncoderConfig, make_encoder: Make):
     encoder = make_encoder(kind)
     x, resets = segment()

@@ -16,6 +16,7 @@ from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import TRUE, build_model, sensor_slice
 from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_envs.world import World
 
 LoadTask = Callable[..., TaskConfig]
 MakeEnv = Callable[..., VecEnv]
@@ -128,3 +129,36 @@ class EngineRig:
 @pytest.fixture(scope="session")
 def rig() -> EngineRig:
     return EngineRig(_load("go2_flat"))
+
+
+@pytest.fixture(scope="session")
+def dog(make_env: MakeEnv) -> World:
+    env = make_env("go2_flat", 1, quiet=True)
+    env.reset(0)
+    return env.world
+
+
+@pytest.fixture
+def say(dog: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    """``say(sensor=[...], command=..., phase=...)``: one world whose sensors read these values, zero-padded."""
+
+    def make(
+        command: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        phase: float = 0.0,
+        **sensors: list[float] | Tensor,
+    ) -> World:
+        values = {
+            name: torch.as_tensor(value, dtype=torch.float32).view(1, -1) for name, value in sensors.items()
+        }
+
+        def true(name: str) -> Tensor:
+            width = World.true(dog, name).shape[1]
+            value = values[name]
+            return torch.cat((value, torch.zeros(1, width - value.shape[1])), dim=1)
+
+        monkeypatch.setattr(dog, "true", true)
+        monkeypatch.setattr(dog, "command", torch.tensor([command]))
+        monkeypatch.setitem(dog.internals, "gait_phase", torch.tensor([[phase]]))
+        return dog
+
+    return make

@@ -19,6 +19,7 @@ MEASURED, TRUE = "measured.", "true."
 _SCALARS = ("jointpos", "jointvel", "touch", "actuatorfrc", "contact")
 _VECTORS = ("gyro", "accelerometer", "velocimeter", "framepos", "framelinvel", "frameangvel", "subtreecom")
 _DIM = {"framequat": 4, **dict.fromkeys(_VECTORS, 3), **dict.fromkeys(_SCALARS, 1)}
+_OBJECTS = ("site", "joint", "xbody", "body", "geom", "actuator")
 
 
 def mjcf_path(relative: str) -> Path:
@@ -31,7 +32,11 @@ def mjcf_path(relative: str) -> Path:
 
 def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
     """Return the compiled model of ``task`` with nominal parameters; ``visual`` keeps what cannot collide."""
-    spec = mujoco.MjSpec.from_file(str(mjcf_path(task.robot.mjcf)))
+    path = mjcf_path(task.robot.mjcf)
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise SpecError(f"model file {path}: {' '.join(str(error).split())}") from error
     # what only pleases the eye costs a fifth of a physics step; rendering compiles a model of its own
     spec.compiler.discardvisual = not visual
     _set_options(spec, task)
@@ -48,7 +53,10 @@ def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
         _add_sensors(spec, sensor, TRUE, 0)
     for sensor in task.robot.truth:
         _add_sensors(spec, sensor, TRUE, 0)
-    return spec.compile()
+    try:
+        return spec.compile()
+    except ValueError as error:
+        raise SpecError(f"robot {task.robot.name!r}: {' '.join(str(error).split())}") from error
 
 
 def _samples(task: TaskConfig) -> int:
@@ -96,6 +104,8 @@ def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples
         raise SpecError(
             f"sensor {sensor.name!r}: {len(sensor.elements)} elements for {len(sensor.objects)} objects"
         )
+    if sensor.object not in _OBJECTS:
+        raise SpecError(f"sensor {sensor.name!r}: {unknown('object', sensor.object, _OBJECTS)}")
     for target in sensor.objects:
         made = spec.add_sensor(
             name=f"{prefix}{sensor.name}.{target}",

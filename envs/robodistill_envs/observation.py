@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from robodistill_deploy.errors import SpecError
 from robodistill_deploy.resolve import resolve_function
 from robodistill_deploy.spec import InterfaceSpec, TermSpec
 from robodistill_envs.world import World
@@ -72,7 +73,7 @@ class ObservationGroup:
             else:
                 value = part.function(*(inputs[name] for name in term.inputs), **term.params)
             if value.shape != (world.num_envs, term.dim):
-                raise ValueError(
+                raise SpecError(
                     f"term {term.name!r}: expected shape {(world.num_envs, term.dim)}, got {tuple(value.shape)}"
                 )
             raw.append(value)

@@ -111,8 +111,8 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # the exporter's own deprecations and its search for torchvision: nothing a user can act on
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
             _Positional(graph).eval(), (*signals, *(state[n] for n in graph.state_names)),
             input_names=names_in, output_names=names_out, dynamo=True, opset_version=OPSET, verbose=False,

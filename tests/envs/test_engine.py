@@ -150,7 +150,7 @@ def test_signals_arrive_after_their_delay(rig: Any) -> None:
             assert torch.equal(measured[k][world], joints[max(k - world, 0)][world])
 
 
-def test_actions_act_after_their_delay_and_the_default_pose_before(rig: Any) -> None:
+def test_actions_act_after_their_delay(rig: Any) -> None:
     kicked, still = rig.fresh(), rig.fresh()
     kicked.state("ctrl")[:] += 0.3
     for k in range(1, N + 1):
@@ -159,3 +159,14 @@ def test_actions_act_after_their_delay_and_the_default_pose_before(rig: Any) -> 
         # ctrl itself is part of the row, so compare what moves
         moved = (kicked.state("qvel") != still.state("qvel")).any(dim=1)
         assert moved.tolist() == [k > world for world in range(N)]
+
+
+def test_until_the_first_action_arrives_the_default_pose_is_held(rig: Any) -> None:
+    """With targets that do not change, a delay changes nothing: an empty buffer would let the legs go to zero."""
+    delayed, prompt = rig.fresh(), rig.fresh()
+    prompt.field("actuator_delay")[:] = 0.0
+    for engine in (delayed, prompt):
+        rig.begin(engine, [0, 1, 2], seed=2)
+        engine.step(6)
+    assert torch.equal(delayed.state("qpos"), prompt.state("qpos"))
+    assert torch.equal(delayed.state("qvel"), prompt.state("qvel"))

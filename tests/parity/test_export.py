@@ -46,7 +46,7 @@ def test_check_passes_in_a_plain_loop(
     assert result.actions.keys() == {p.name for p in made.spec.actions}
     assert max(result.terms.values()) <= TOLERANCE
     assert max(result.actions.values()) <= TOLERANCE == 1e-5
-    assert result.physics < 1e-6
+    assert result.physics < 1e-9  # both hold the same targets
 
 
 @pytest.mark.parametrize(("task", "kind"), CASES)

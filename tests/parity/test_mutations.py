@@ -105,17 +105,27 @@ def test_another_order_in_the_interface_is_named(
     assert failure(path, made).endswith("at tick 0")
 
 
-def test_a_driver_that_delivers_the_quaternion_scalar_last_is_named(
-    exported: Export, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("signal", "change", "expected"),
+    [
+        ("imu_quat_wxyz", lambda value: np.roll(value, -1), "term 'projected_gravity' differs by"),
+        ("joint_vel", lambda value: value * np.float32(1.001), "term 'joint_vel' differs by"),
+        ("joint_pos", lambda value: value + np.float32(2e-5), "term 'joint_pos' differs by"),
+        ("imu_gyro", lambda value: value[[1, 0, 2]], "term 'imu_gyro' differs by"),
+    ],
+    ids=["scalar last", "0.1 % fast", "20 urad off", "x and y swapped"],
+)
+def test_a_driver_that_delivers_something_else_is_named(
+    exported: Export, monkeypatch: pytest.MonkeyPatch, signal: str, change: Callable[[Any], Any], expected: str
 ) -> None:
     made, read = exported("go2_flat", "gru"), PlainRobot.read
 
-    def scalar_last_driver(robot: PlainRobot, command: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    def other_driver(robot: PlainRobot, command: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         signals = read(robot, command)
-        return {**signals, "imu_quat_wxyz": np.roll(signals["imu_quat_wxyz"], -1)}
+        return {**signals, signal: change(signals[signal])}
 
-    monkeypatch.setattr(PlainRobot, "read", scalar_last_driver)
-    assert failure(made.path, made).startswith("term 'projected_gravity' differs by")
+    monkeypatch.setattr(PlainRobot, "read", other_driver)
+    assert failure(made.path, made).startswith(expected)
 
 
 @pytest.mark.slow

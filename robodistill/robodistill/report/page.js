@@ -28,7 +28,8 @@
 
   const drawn = new Set();
   function draw(plot) {
-    if (drawn.has(plot) || plot.offsetParent === null) return;
+    if (drawn.has(plot)) return;
+    if (plot.offsetParent === null) { seen.observe(plot); return; }  // hidden meanwhile, in a tab or a fold
     drawn.add(plot);
     const small = plot.classList.contains("small");
     const spec = JSON.parse(plot.querySelector("script").textContent);

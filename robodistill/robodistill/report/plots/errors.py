@@ -93,8 +93,9 @@ def error_heatmap(
         return None
     cells = rows.index * columns.count + columns.index
     values = data.grouped(cells, rows.count * columns.count).reshape(rows.count, columns.count)
+    below = [label.replace(" to ", "<br>to ") for label in columns.labels]
     trace: Trace = {
-        "type": "heatmap", "x": columns.labels, "y": rows.labels, "z": [numbers(row, 3) for row in values],
+        "type": "heatmap", "x": below, "y": rows.labels, "z": [numbers(row, 3) for row in values],
         "colorscale": _SCALE, "showscale": False, "texttemplate": "%{z:.2f}", "xgap": 3, "ygap": 3,
         "hovertemplate": f"{titles[0]}: %{{x}}<br>{titles[1]}: %{{y}}<br>%{{z:.3f}}<extra></extra>",
     }  # fmt: skip

@@ -25,6 +25,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 SHOWN = ("teacher", "student")
 """Policies visible at once; the others wait in the legend."""
+MIN_PUSH = 0.1
+"""[m/s] slower pushes are not worth a mark."""
 _GAP = 0.06
 
 
@@ -32,7 +34,7 @@ def push_times(push: NDArray[Any], dt: float) -> list[tuple[float, float]]:
     """Return (time [s], speed [m/s]) of every push; ``push`` (T, 2) [m/s] jumps up at a push and then fades."""
     speed = np.linalg.norm(np.nan_to_num(push), axis=-1)
     before = np.concatenate(([0.0], speed[:-1]))
-    return [(float(t * dt), float(speed[t])) for t in np.flatnonzero(speed > before + 0.02)]
+    return [(float(t * dt), float(speed[t])) for t in np.flatnonzero((speed > before + 0.02) & (speed >= MIN_PUSH))]
 
 
 def recorded_policies(trajectories: Arrays, key: str = "qpos") -> list[str]:

@@ -137,6 +137,32 @@ def test_time_limits_truncate_and_begin_anew(name: str, make_env: MakeEnv) -> No
     assert not env.world.last_action.any()
 
 
+def test_what_ends_by_a_termination_is_not_truncated(make_env: MakeEnv, load_task: LoadTask) -> None:
+    """Also where both come at once: the value of what follows counts after a truncation only."""
+    task = short(load_task("cartpole_balance"), 2)
+    always = replace(task.terminations[0], params={"sensor": "hinge_angle", "limit": -1.0})
+    env = make_env(replace(task, terminations=(always,)), 2)
+    env.reset(0)
+    env.world.steps[0] = 1
+    _, _, terminated, truncated, info = env.step(torch.zeros(2, 1))
+    assert terminated.tolist() == [True, True]
+    assert truncated.tolist() == [False, False]
+    assert info["episode"]["truncated"].tolist() == [False, False]
+
+
+@for_every_task
+def test_the_world_remembers_two_actions(name: str, make_env: MakeEnv) -> None:
+    env = make_env(name, 2, quiet=True)
+    env.reset(0)
+    before = torch.zeros(2, env.action_dim)
+    for action in actions(3, 2, env.action_dim, 0.2):
+        env.step(action)
+        assert torch.equal(env.world.last_action, before)
+        assert torch.equal(env.world.action, action)
+        assert torch.equal(env.world.internals.get("last_action", action), action)
+        before = action
+
+
 @for_every_task
 def test_a_reset_episode_is_a_fresh_one(name: str, make_env: MakeEnv) -> None:
     """After an autoreset a world goes on as one that never lived before, in the same episode."""

@@ -107,6 +107,11 @@ def test_the_feet_carry_robot_and_payload(make_env: MakeEnv) -> None:
     assert float(payload.max() - payload.min()) > 1.0
     weight = (float(env.engine.model.body_mass.sum()) + payload) * G
     assert torch.allclose(world.true("foot_force").sum(dim=1), weight, rtol=0.01)
+    # the payload is spread as the trunk's own mass is
+    model, trunk = env.engine.model, env.engine.model.body("base_link").id
+    share = 1.0 + payload.double() / model.body_mass[trunk]
+    inertia = env.engine.field("body_inertia")[:, trunk]
+    assert torch.allclose(inertia, torch.tensor(model.body_inertia[trunk]) * share.view(-1, 1), rtol=1e-6)
 
 
 def test_a_shifted_centre_of_mass_shifts_the_load(make_env: MakeEnv) -> None:

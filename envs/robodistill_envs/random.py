@@ -19,10 +19,13 @@ _MIX2 = -7723592293110705685
 
 
 def _mix(x: Tensor) -> Tensor:
-    """Scramble int64 values; right shifts are made logical by masking the sign bits away."""
-    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _MIX1
-    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _MIX2
-    return x ^ ((x >> 31) & ((1 << 33) - 1))
+    """Scramble int64 values in place; right shifts are made logical by masking the sign bits away."""
+    x ^= (x >> 30).bitwise_and_((1 << 34) - 1)
+    x *= _MIX1
+    x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
+    x *= _MIX2
+    x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
+    return x
 
 
 class WorldRandom:
@@ -31,23 +34,31 @@ class WorldRandom:
     def __init__(self, seed: int, num_envs: int, device: torch.device | str = "cpu", first: int = 0) -> None:
         worlds = torch.arange(first, first + num_envs, dtype=torch.int64, device=device)
         self._keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
+        self._lanes: dict[tuple[str, int], Tensor] = {}
 
     def bits(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) scrambled int64; ``counter`` (n,) int64 tells draws of a stream apart."""
         keys = self._keys if ids is None else self._keys[ids]
-        lanes = torch.arange(dim, dtype=torch.int64, device=keys.device) + (zlib.crc32(stream.encode()) << 16)
-        return _mix(_mix(keys + counter * _GOLDEN).unsqueeze(1) + lanes * _GOLDEN)
+        return _mix(_mix(counter * _GOLDEN + keys).unsqueeze(1) + self._lane(stream, dim))
+
+    def _lane(self, stream: str, dim: int) -> Tensor:
+        """Return what tells the numbers of a stream apart, (dim,)."""
+        if (stream, dim) not in self._lanes:
+            first = zlib.crc32(stream.encode()) << 16
+            lanes = torch.arange(first, first + dim, dtype=torch.int64, device=self._keys.device)
+            self._lanes[stream, dim] = lanes * _GOLDEN
+        return self._lanes[stream, dim]
 
     def uniform(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) float32 in [0, 1)."""
         bits = self.bits(stream, counter, dim, ids)
-        return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * (1.0 / (1 << 24))
+        return (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(1.0 / (1 << 24))
 
     def normal(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash)."""
         half = (dim + 1) // 2
         bits = self.bits(stream, counter, half, ids)
-        u = (((bits >> 40) & 0xFFFFFF).to(torch.float32) + 1.0) * (1.0 / ((1 << 24) + 1))
-        angle = (bits & 0xFFFFFF).to(torch.float32) * (2.0 * math.pi / (1 << 24))
-        radius = torch.sqrt(-2.0 * torch.log(u))
-        return torch.cat((radius * torch.cos(angle), radius * torch.sin(angle)), dim=1)[:, :dim]
+        u = (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).add_(1.0).mul_(1.0 / ((1 << 24) + 1))
+        angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi / (1 << 24))
+        radius = u.log_().mul_(-2.0).sqrt_()
+        return torch.cat((torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)), dim=1)[:, :dim]

@@ -56,11 +56,17 @@ def yaw(quat: Tensor) -> Tensor:
 
 def from_roll_pitch_yaw(roll: Tensor, pitch: Tensor, heading: Tensor) -> Tensor:
     """Return the quaternion of intrinsic z-y-x angles [rad], each (...,)."""
-    zero = torch.zeros_like(roll)
-    about_z = from_rotation_vector(torch.stack((zero, zero, heading), -1))
-    about_y = from_rotation_vector(torch.stack((zero, pitch, zero), -1))
-    about_x = from_rotation_vector(torch.stack((roll, zero, zero), -1))
-    return multiply(about_z, multiply(about_y, about_x))
+    half = 0.5 * torch.stack((roll, pitch, heading))
+    (cr, cp, ch), (sr, sp, sh) = torch.cos(half), torch.sin(half)
+    return torch.stack(
+        (
+            cr * cp * ch + sr * sp * sh,
+            sr * cp * ch - cr * sp * sh,
+            cr * sp * ch + sr * cp * sh,
+            cr * cp * sh - sr * sp * ch,
+        ),
+        dim=-1,
+    )
 
 
 def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.errors import RobodistillError
-from robodistill_deploy.resolve import resolve, resolve_function
-from robodistill_envs import rotations
+from robodistill_deploy.resolve import resolve
 from robodistill_envs.config import TaskConfig
+from robodistill_envs.draws import Draws
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.engines.mjbatch import MjbatchEngine
+from robodistill_envs.functions import bind
 from robodistill_envs.interface import interface_of
 from robodistill_envs.model import build_model
 from robodistill_envs.observation import ObservationGroup
@@ -27,6 +29,7 @@ Obs = dict[str, Tensor]
 _EPISODE = 1 << 20
 """Random counters of an episode begin at ``episode * _EPISODE``."""
 _PUSH_FADE_S = 0.5
+_DIVERGED = "physics_diverged"
 
 
 class NonFiniteError(RobodistillError):
@@ -69,6 +72,7 @@ class VecEnv:
             "per_world_params": True,
         }
         self.world = World(task, self.engine)
+        self.draws = Draws(task, self.engine.model, self.spec)
         self.random = WorldRandom(seed, num_envs, first=first_world)
         self.groups = {name: ObservationGroup(self.spec, name) for name in task.groups}
         self.action_dim = self.spec.action_dim
@@ -78,17 +82,13 @@ class VecEnv:
         """Curriculum in [0, 1]: commands and pushes grow with it."""
         self.before_reset: Callable[[], None] | None = None
         """Called in each step when the worlds stand where the action led them, before any reset."""
-        self._rewards = [
-            (r.name, resolve_function(r.type, r.params, f"reward {r.name!r}"), r.weight, r.params)
-            for r in task.rewards
-        ]
+        self._rewards = [(r.name, bind(r.type, r.params, f"reward {r.name!r}")) for r in task.rewards]
+        self._weights = torch.tensor([r.weight * task.control_dt for r in task.rewards])
+        self._survives = torch.tensor([r.survives_divergence for r in task.rewards])
         self._terminations = [
-            (t.name, resolve_function(t.type, t.params, f"termination {t.name!r}"), t.params)
-            for t in task.terminations
+            (t.name, bind(t.type, t.params, f"termination {t.name!r}")) for t in task.terminations
         ]
-        self._effects = [
-            (resolve_function(e.type, e.params, f"effect {e.name!r}"), e.params) for e in task.effects
-        ]
+        self._effects = [bind(e.type, e.params, f"effect {e.name!r}") for e in task.effects]
         self._internals = {
             i.name: resolve(i.type)(i.dim, task.control_dt, **i.params) for i in task.internals
         }
@@ -98,33 +98,19 @@ class VecEnv:
             torch.tensor([v for part in parts for v in getattr(part, field)], dtype=torch.float64)
             for field in ("default", "scale", "lower", "upper")
         )
-        self._qpos0 = self._default_qpos()
-        n, names = num_envs, self.reward_names
+        n = num_envs
         self.episode = torch.zeros(n, dtype=torch.int64)
         self.command_age = torch.zeros(n, dtype=torch.int64)
         """Control steps since the command last changed."""
         self._push_in = torch.zeros(n, dtype=torch.int64)
-        self._sums = torch.zeros(n, len(names))
-        self._returns = torch.zeros(n)
-        self._survives = torch.tensor([r.survives_divergence for r in task.rewards])
+        self._sums = torch.zeros(n, len(task.rewards))
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
-        self._zero = torch.zeros(n, dtype=torch.bool)
+        self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
 
     @property
     def reward_names(self) -> list[str]:
         """Return the names of the reward terms, in order."""
-        return [name for name, *_ in self._rewards]
-
-    def _default_qpos(self) -> Tensor:
-        model = self.engine.model
-        qpos = torch.as_tensor(model.qpos0.copy())
-        if self.task.reset.height:
-            qpos[2] = self.task.reset.height
-        for part in self.spec.actions:
-            for joint, value in zip(part.names, part.default, strict=True):
-                if part.kind == "joint_position":
-                    qpos[model.joint(joint).qposadr[0]] = value
-        return qpos
+        return [name for name, _ in self._rewards]
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -142,123 +128,92 @@ class VecEnv:
 
     def _begin(self, ids: Tensor) -> None:
         """Draw parameters and an initial state for worlds ``ids`` and put them there."""
-        world = self.world
+        world, acts = self.world, self.disturbances
         self.episode[ids] += 1
         counter = self.episode[ids] * _EPISODE
-        for name, config in self.task.parameters.items():
-            low, high, nominal = (torch.tensor(v) for v in (config.low, config.high, config.nominal))
-            if self.disturbances.parameters:
-                u = self.random.uniform(f"parameter.{name}", counter, len(config.low), ids)
-                world.parameters[name][ids] = low + (high - low) * u
-            else:
-                world.parameters[name][ids] = nominal
-        for effect, params in self._effects:
-            effect(self.engine, world, ids, **params)
+        drawn = self.draws.parameters(self.random, counter, ids, nominal=not acts.parameters)
+        for name, value in drawn.items():
+            world.parameters[name][ids] = value
+        for effect in self._effects:
+            effect(self.engine, world, ids)
         if self._effects:
             self.engine.update_constants(ids)
-        qpos, qvel = self._draw_state(ids, counter)
+        qpos, qvel = self.draws.state(self.random, counter, ids, default=not acts.reset)
         self.engine.reset(ids, qpos, qvel, self._default.expand(len(ids), -1))
-        for tensor in (world.action, world.last_action, world.push, self._sums, self._returns):
-            tensor[ids] = 0.0
-        world.steps[ids] = 0
+        for tensor in (world.action, world.last_action, world.push, self._sums, world.steps):
+            tensor.index_fill_(0, ids, 0)
         for name, start in self._internal_start.items():
             world.internals[name][ids] = start
         if world.last_joint_vel is not None:
             world.last_joint_vel[ids] = world.true("joint_vel")[ids]
-        self._draw_command(ids)
-        self._draw_push(ids)
-
-    def _draw_state(self, ids: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
-        config, model, n = self.task.reset, self.engine.model, len(ids)
-        qpos = self._qpos0.repeat(n, 1)
-        qvel = torch.zeros(n, model.nv, dtype=torch.float64)
-        if not self.disturbances.reset:
-            return qpos, qvel
-        free = int(bool(config.height))
-        u = 2.0 * self.random.uniform("reset", counter, 10 + model.nq + model.nv, ids).double() - 1.0
-        if free:
-            heading = u[:, 0] * torch.pi * float(config.yaw)
-            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(
-                u[:, 1] * config.tilt, u[:, 2] * config.tilt, heading
-            )
-            qvel[:, :6] = u[:, 3:9] * config.base_velocity
-        qpos[:, 7 * free :] += u[:, 10 + 7 * free : 10 + model.nq] * config.joint_position
-        qvel[:, 6 * free :] += u[:, 10 + model.nq + 6 * free :] * config.joint_velocity
-        return qpos, qvel
+        self._change_command(ids)
+        if self.task.push:
+            self._push_in[ids] = self.draws.push_in(self.random, self._counter(ids), ids)
 
     def _counter(self, ids: Tensor) -> Tensor:
         return self.episode[ids] * _EPISODE + self.world.steps[ids]
 
-    def _draw_command(self, ids: Tensor) -> None:
-        config = self.task.command
-        if config is None or ids.numel() == 0:
+    def _change_command(self, ids: Tensor) -> None:
+        if self.task.command is None or ids.numel() == 0:
             return
-        k = len(config.elements)
-        u = self.random.uniform("command", self._counter(ids), k + 1, ids)
-        low, high = torch.tensor(config.lower), torch.tensor(config.upper)
-        wanted = (low + (high - low) * u[:, :k]) * self.progress
-        stand = u[:, k] < config.zero_probability
-        self.world.command[ids] = torch.where(stand.unsqueeze(1), 0.0, wanted)
-        self.command_age[ids] = 0
-
-    def _draw_push(self, ids: Tensor) -> None:
-        if self.task.push is None:
-            return
-        low, high = self.task.push.interval_s
-        u = self.random.uniform("push_in", self._counter(ids), 1, ids)[:, 0]
-        self._push_in[ids] = ((low + (high - low) * u) / self.task.control_dt).long()
+        self.world.command[ids] = self.draws.command(self.random, self._counter(ids), ids, self.progress)
+        self.command_age.index_fill_(0, ids, 0)
 
     # -- steps ---------------------------------------------------------------------------------
 
     def step(self, action: Tensor) -> tuple[Obs, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Apply raw actions for one control step.
 
-        ``info["final_obs"]`` holds the observation at the end of a step before any reset, full size;
-        ``info["done_ids"]`` the worlds whose episode ended, ``info["episode"]`` their statistics.
+        ``info["final_obs"]`` is full size and holds, for the worlds whose episode ended (``info["done_ids"]``), what
+        was observed at the end of the step, before the reset; ``info["episode"]`` has their statistics.
         """
+        self._act(action)
+        self.engine.step(self.task.decimation)
+        self._advance()
+        terminated, causes = self._judge()
+        truncated = (self.world.steps >= self.task.max_steps) & ~terminated
+        reward = self._reward(causes[_DIVERGED])
+        if self.before_reset:
+            self.before_reset()
+        done = terminated | truncated
+        ids = done.nonzero()[:, 0]
+        info: dict[str, Any] = {"done_ids": ids}
+        last = self._observe(ids) if ids.numel() else {}
+        self._guard(last, reward)
+        if ids.numel():
+            info["episode"] = self._statistics(ids, truncated, causes)
+            self._begin(ids)
+        self._change_due_commands(done)
+        obs = self._observe()
+        self._guard(obs, reward)
+        info["final_obs"] = {g: v.index_copy(0, ids, last[g]) for g, v in obs.items()} if last else obs
+        return obs, reward, terminated, truncated, info
+
+    def _act(self, action: Tensor) -> None:
+        """Set the servos' targets and push who is due."""
         world = self.world
         world.last_action, world.action = world.action, action.detach().clone()
-        targets = torch.clamp(self._default + self._scale * action.double(), self._lower, self._upper)
-        self.engine.state("ctrl").copy_(targets)
-        if world.last_joint_vel is not None:
-            world.last_joint_vel.copy_(world.true("joint_vel"))
-        elif "joint_vel" in {s.name for s in self.task.robot.sensors}:
+        targets = self._default + self._scale * action.double()
+        torch.clamp(targets, self._lower, self._upper, out=self.engine.state("ctrl"))
+        if self._has_joint_vel:
             world.last_joint_vel = world.true("joint_vel").clone()
         self._push()
         for kept, name in zip(self._before, ("qpos", "qvel"), strict=True):
             kept.copy_(self.engine.state(name))
-        self.engine.step(self.task.decimation)
+
+    def _advance(self) -> None:
+        """Move everything but the physics on by a tick."""
+        world = self.world
         world.steps += 1
         self.command_age += 1
         for name, module in self._internals.items():
             world.internals[name] = module(world.internals[name], world.action)
-        terminated, causes = self._judge()
-        truncated = (world.steps >= self.task.max_steps) & ~terminated
-        reward = self._reward()
-        final_obs = self._observe()
-        self._guard(final_obs, reward)
-        done = terminated | truncated
-        info: dict[str, Any] = {"final_obs": final_obs, "done_ids": done.nonzero()[:, 0]}
-        obs = final_obs
-        if self.before_reset:
-            self.before_reset()
-        self._change_commands(done)
-        if info["done_ids"].numel():
-            info["episode"] = self._statistics(info["done_ids"], truncated, causes)
-            self._begin(info["done_ids"])
-        if info["done_ids"].numel() or self._command_changed:
-            # random numbers depend on the counter alone, so worlds that go on observe the same again
-            obs = self._observe()
-        return obs, reward, terminated, truncated, info
 
-    def _change_commands(self, done: Tensor) -> None:
-        self._command_changed = False
+    def _change_due_commands(self, done: Tensor) -> None:
         if self.task.command is None:
             return
         hold = round(self.task.command.hold_s / self.task.control_dt)
-        due = ((self.world.steps % hold == 0) & ~done).nonzero()[:, 0]
-        self._command_changed = due.numel() > 0
-        self._draw_command(due)
+        self._change_command(((self.world.steps % hold == 0) & ~done).nonzero()[:, 0])
 
     def _push(self) -> None:
         if self.task.push is None or not self.disturbances.pushes:
@@ -268,46 +223,42 @@ class VecEnv:
         ids = (self._push_in <= 0).nonzero()[:, 0]
         if ids.numel() == 0:
             return
-        u = self.random.uniform("push", self._counter(ids), 2, ids)
-        angle, speed = 2.0 * torch.pi * u[:, 0], self.task.push.max_speed * u[:, 1] * self.progress
-        kick = torch.stack((torch.cos(angle), torch.sin(angle)), dim=1) * speed.unsqueeze(1)
+        counter = self._counter(ids)
+        kick = self.draws.kick(self.random, counter, ids, self.progress)
         self.world.push[ids] = kick
         self.engine.state("qvel")[ids, :2] += kick.double()
-        self._draw_push(ids)
+        self._push_in[ids] = self.draws.push_in(self.random, counter, ids)
 
     def _judge(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (num_envs,) bool and, by name, why."""
-        causes = {name: function(self.world, **params) for name, function, params in self._terminations}
-        causes["physics_diverged"] = self.engine.unstable()
-        terminated = self._zero.clone()
-        for cause in causes.values():
-            terminated |= cause
+        causes = {name: function(self.world) for name, function in self._terminations}
+        causes[_DIVERGED] = self.engine.unstable()
+        terminated = functools.reduce(torch.logical_or, causes.values())
         self.world.terminated = terminated
         return terminated, causes
 
-    def _reward(self) -> Tensor:
-        values = torch.stack([w * f(self.world, **params) for _, f, w, params in self._rewards], dim=1)
-        values = values * self.task.control_dt
-        # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
-        void = self.engine.unstable().unsqueeze(1) & ~self._survives
-        values = values.masked_fill(void, 0.0)
+    def _reward(self, diverged: Tensor) -> Tensor:
+        values = torch.stack([function(self.world) for _, function in self._rewards], dim=1) * self._weights
+        if diverged.any():
+            # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
+            values = values.masked_fill(diverged.unsqueeze(1) & ~self._survives, 0.0)
         self._sums += values
-        reward = values.sum(dim=1)
-        self._returns += reward
-        return reward
+        return values.sum(dim=1)
 
-    def _observe(self) -> Obs:
-        counter = self.episode * _EPISODE + self.world.steps
-        self.world.measure(self.random, counter, self.disturbances.noise)
-        return {name: group(self.world) for name, group in self.groups.items()}
+    def _observe(self, ids: Tensor | None = None) -> Obs:
+        """Return every group of all worlds, or of ``ids`` without a trace in the others."""
+        world = self.world if ids is None else self.world.at(ids)
+        counter = self.episode * _EPISODE + self.world.steps if ids is None else self._counter(ids)
+        world.measure(self.random, counter, self.disturbances.noise, ids)
+        return {name: group(world) for name, group in self.groups.items()}
 
     def _statistics(self, ids: Tensor, truncated: Tensor, causes: dict[str, Tensor]) -> dict[str, Any]:
-        steps = self.world.steps[ids]
+        sums = self._sums[ids]
         return {
-            "return": self._returns[ids].clone(),
-            "length": steps.clone(),
+            "return": sums.sum(dim=1),
+            "length": self.world.steps[ids],
             "truncated": truncated[ids],
-            "rewards": self._sums[ids].clone(),
+            "rewards": sums,
             "causes": {name: cause[ids] for name, cause in causes.items()},
         }
 
@@ -316,7 +267,7 @@ class VecEnv:
         total = reward.sum() + sum(value.sum() for value in obs.values())
         if torch.isfinite(total):
             return
-        for name, value in {**obs, "reward": self._sums}.items():
+        for name, value in {**self._observe(), "reward": self._sums}.items():
             bad = (~torch.isfinite(value)).nonzero()
             if bad.numel():
                 env, column = int(bad[0, 0]), int(bad[0, 1])
@@ -346,7 +297,7 @@ class VecEnv:
         return {
             "engine": self.engine.state_dict(), "world": self.world.state_dict(), "seed": self.seed,
             "progress": self.progress, "episode": self.episode.clone(), "command_age": self.command_age.clone(),
-            "push_in": self._push_in.clone(), "sums": self._sums.clone(), "returns": self._returns.clone(),
+            "push_in": self._push_in.clone(), "sums": self._sums.clone(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -359,7 +310,6 @@ class VecEnv:
             getattr(self, name).copy_(state[name])
         self._push_in.copy_(state["push_in"])
         self._sums.copy_(state["sums"])
-        self._returns.copy_(state["returns"])
 
     def observe(self) -> Obs:
         """Return the present observation again, as after ``load_state_dict``."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_envs import rotations
-from robodistill_envs.config import SignalConfig, TaskConfig
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.base import Engine
-from robodistill_envs.model import MEASURED, TRUE, sensor_slice
+from robodistill_envs.measure import Measurement
+from robodistill_envs.model import TRUE, sensor_slice
 from robodistill_envs.random import WorldRandom
 
-QUATERNION = ("w", "x", "y", "z")
 _STATE = (
     "action", "last_action", "last_joint_vel", "command", "push", "steps", "parameters", "internals", "signals",
 )  # fmt: skip
@@ -31,10 +33,14 @@ class World:
         self.device = device
         self.dt = task.control_dt
         self._sensordata = engine.sensordata
-        model = engine.model
-        self._true = {s.name: sensor_slice(model, s, TRUE) for s in (*task.robot.sensors, *task.robot.truth)}
-        self._measured = {s.name: sensor_slice(model, s, MEASURED) for s in task.robot.sensors}
-        self._is_quat = {s.name: s.elements == QUATERNION for s in task.robot.sensors}
+        self._true = {
+            s.name: sensor_slice(engine.model, s, TRUE) for s in (*task.robot.sensors, *task.robot.truth)
+        }
+        self._views: dict[str, Tensor] = {}
+        self._engine = engine
+        self._memo: dict[Any, Tensor] = {}
+        self._memo_of = -1
+        self.measurement = Measurement(task, engine.model)
         self.action_dim = sum(len(a.names) for a in task.robot.actions)
         self.action = torch.zeros(n, self.action_dim)
         """Raw action that led here."""
@@ -42,6 +48,8 @@ class World:
         """Raw action of the tick before."""
         self.last_joint_vel: Tensor | None = None
         self.parameters = {k: torch.zeros(n, len(p.low)) for k, p in task.parameters.items()}
+        self.spans = {name: _span(p.low, p.high) for name, p in task.parameters.items()}
+        """Of each parameter: low + high, and high - low (1 where it is held fixed)."""
         self.internals: dict[str, Tensor] = {i.name: torch.zeros(n, i.dim) for i in task.internals}
         self.command = torch.zeros(n, len(task.command.elements)) if task.command else torch.zeros(n, 0)
         self.push = torch.zeros(n, 2)
@@ -54,9 +62,12 @@ class World:
 
     def true(self, name: str) -> Tensor:
         """Return what sensor ``name`` would read without noise, delay or bias."""
-        if name not in self._true:
-            raise RobodistillError(unknown("sensor", name, self._true))
-        return self._sensordata[:, self._true[name]]
+        view = self._views.get(name)
+        if view is None:
+            if name not in self._true:
+                raise RobodistillError(unknown("sensor", name, self._true))
+            view = self._views[name] = self._sensordata[:, self._true[name]]
+        return view
 
     def parameter(self, name: str) -> Tensor:
         """Return the drawn values of a physical parameter, (num_envs, k)."""
@@ -64,37 +75,37 @@ class World:
             raise RobodistillError(unknown("parameter", name, self.parameters))
         return self.parameters[name]
 
-    def measure(self, random: WorldRandom, counter: Tensor, noise: bool = True) -> None:
-        """Fill ``signals`` with what the robot's driver would deliver at this tick."""
-        for name, where in self._measured.items():
-            config = self.task.signals.get(name, SignalConfig())
-            sigma = config.noise if noise else 0.0
-            live = value = self._sensordata[:, where]
-            noise_of = f"noise.{name}"
-            if self._is_quat[name]:
-                self.signals[name] = self._measured_quaternion(
-                    value, config.bias, sigma, random, counter, noise_of
-                )
-                continue
-            if config.bias:
-                value = value + self.parameter(config.bias)
-            if sigma:
-                value = value + sigma * random.normal(noise_of, counter, value.shape[1])
-            if config.quantum and noise:
-                value = torch.round(value / config.quantum) * config.quantum
-            self.signals[name] = value.clone() if value is live else value
+    def measure(
+        self, random: WorldRandom, counter: Tensor, noise: bool = True, ids: Tensor | None = None
+    ) -> None:
+        """Fill ``signals`` with what the robot's driver would deliver at this tick; ``ids`` as in ``at``."""
+        self.signals = self.measurement(self._sensordata, self.parameters, random, counter, noise, ids)
         if self.task.command:
             self.signals[self.task.command.signal] = self.command.clone()
 
-    def _measured_quaternion(
-        self, value: Tensor, bias: str, sigma: float, random: WorldRandom, counter: Tensor, stream: str
-    ) -> Tensor:
-        error = torch.zeros(self.num_envs, 3)
-        if bias:
-            error = error + self.parameter(bias)
-        if sigma:
-            error = error + sigma * random.normal(stream, counter, 3)
-        return rotations.multiply(value, rotations.from_rotation_vector(error))
+    def remember(self, function: Callable[[World], Tensor]) -> Tensor:
+        """Return ``function(self)``, computed once for each instant of the engine; see ``from_sensors``."""
+        if self._memo_of != self._engine.version:
+            self._memo.clear()
+            self._memo_of = self._engine.version
+        found = self._memo.get(function)
+        if found is None:
+            found = self._memo[function] = function(self)
+        return found
+
+    def at(self, ids: Tensor) -> World:
+        """Return worlds ``ids`` alone, as they are now; nothing written to it reaches this one."""
+        part = copy.copy(self)
+        part.num_envs = len(ids)
+        part._sensordata = self._sensordata[ids]
+        part._views, part._memo, part.signals = {}, {}, {}
+        for name in (*_STATE, "terminated"):
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                setattr(part, name, value[ids])
+        part.parameters = {name: value[ids] for name, value in self.parameters.items()}
+        part.internals = {name: value[ids] for name, value in self.internals.items()}
+        return part
 
     def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:
         """Return everything that is not derived from the engine."""
@@ -112,3 +123,21 @@ class World:
                 name,
                 {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone(),
             )
+
+
+def _span(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    bottom, top = torch.tensor(low), torch.tensor(high)
+    return bottom + top, torch.where(top > bottom, top - bottom, 1.0)
+
+
+def from_sensors(function: Callable[[World], Tensor]) -> Callable[[World], Tensor]:
+    """Make ``function(world)``, which looks at ``world.true`` alone, compute once until the physics moves.
+
+    Many rewards and terms need the same quantity, such as the velocity in the robot's heading frame.
+    """
+
+    @functools.wraps(function)
+    def remembered(world: World) -> Tensor:
+        return world.remember(function)
+
+    return remembered

@@ -116,7 +116,7 @@ def test_the_feet_carry_robot_and_payload(make_env: MakeEnv) -> None:
 
 def test_a_shifted_centre_of_mass_shifts_the_load(make_env: MakeEnv) -> None:
     """The feet's centre of pressure moves with the whole robot's centre of mass, ahead and sideways."""
-    env = make_env("go2_flat", 6, only=("com_offset",))
+    env = make_env("go2_flat", 12, only=("com_offset",))
     world = stand(env)
     force, feet = world.true("foot_force"), world.true("foot_position_w").view(-1, 4, 3)
     pressure = (force.unsqueeze(2) * feet).sum(dim=1) / force.sum(dim=1, keepdim=True)

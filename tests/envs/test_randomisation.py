@@ -153,6 +153,23 @@ def test_commands_cover_their_ranges_and_stand_still_sometimes(make_env: MakeEnv
     assert torch.allclose(env.world.command, 0.5 * command)
 
 
+def command_in(env: VecEnv, obs: dict[str, Tensor]) -> Tensor:
+    names = [name for t in env.spec.terms("sensors") for name in [t.name] * t.dim]
+    return obs["sensors"][:, [i for i, name in enumerate(names) if name == "command"]]
+
+
+def test_the_last_observation_shows_the_command_that_was_held(make_env: MakeEnv) -> None:
+    """Also where the time is up at the tick of a change."""
+    env = make_env("go2_flat", 3, quiet=True)
+    env.reset(0)
+    held = env.world.command.clone()
+    env.world.steps[:2] = env.task.max_steps - 1
+    obs, *_, info = env.step(torch.zeros(3, 12))
+    assert info["done_ids"].tolist() == [0, 1]
+    assert torch.equal(command_in(env, info["final_obs"]), held)
+    assert not torch.equal(command_in(env, obs)[:2], held[:2])
+
+
 def test_the_command_is_held_and_drawn_again(make_env: MakeEnv) -> None:
     env = make_env("go2_flat", 3, quiet=True)
     env.reset(0)
@@ -162,10 +179,9 @@ def test_the_command_is_held_and_drawn_again(make_env: MakeEnv) -> None:
     before = env.world.command.clone()
     ages: list[int] = []
     for step in range(5):
-        obs, _, _, _, info = env.step(torch.zeros(3, 12))
+        obs, *_ = env.step(torch.zeros(3, 12))
         changed = (env.world.command != before).any(dim=1)
         assert changed.all() if step >= 2 else not changed.any()
-        seen = info["final_obs"]["sensors"]
-        assert torch.equal(seen, obs["sensors"]) is (step != 2)  # the tick of the change shows both
+        assert torch.equal(command_in(env, obs), env.world.command)
         ages.append(int(env.command_age[0]))
     assert ages[2:] == [0, 1, 2]

@@ -21,6 +21,8 @@ class Engine(ABC):
     """The template; per-world values live in ``field``."""
     num_envs: int
     device: torch.device
+    version: int = 0
+    """Grows whenever ``sensordata`` may have changed."""
 
     @abstractmethod
     def state(self, name: str) -> Tensor:

@@ -36,7 +36,7 @@ class MjbatchEngine(Engine):
         self._warning: np.ndarray[Any, Any] = self._batch.bind("warning")
         self._fields: dict[str, np.ndarray[Any, Any]] = {}
         self._history = self._batch.bind("history") if model.nhistory else None
-        self._twins = {i: _twin(model, i) for i in range(model.nsensor) if model.sensor_history[i, 0]}
+        self._from_ctrl, self._from_sensors = _slots_of_actuators(model), _slots_of_sensors(model)
 
     def state(self, name: str) -> Tensor:
         """Return the live float64 view (N, ...) of ``qpos``, ``qvel`` or ``ctrl``."""
@@ -56,6 +56,7 @@ class MjbatchEngine(Engine):
     def step(self, nstep: int) -> None:
         """Advance every world by ``nstep`` physics steps."""
         self._batch.step(nstep=nstep)
+        self.version += 1
 
     def update_constants(self, ids: Tensor) -> None:
         """Run ``mj_setConst`` for worlds ``ids``."""
@@ -74,21 +75,17 @@ class MjbatchEngine(Engine):
         if self._history is not None:
             self._fill_delay_buffers(rows, ctrl.numpy())
             self._batch.forward(rows)
+        self.version += 1
 
     def _fill_delay_buffers(self, rows: np.ndarray[Any, Any], ctrl: np.ndarray[Any, Any]) -> None:
-        """Write the present value into every slot; a buffer is [user, cursor, times(n), values(n, dim)]."""
-        model, history = self.model, self._history
-        assert history is not None
-        for i in range(model.nu):
-            samples, start = int(model.actuator_history[i, 0]), int(model.actuator_historyadr[i])
-            if samples:
-                history[rows, start + 2 + samples : start + 2 + 2 * samples] = ctrl[:, i : i + 1]
-        data = self._sensordata.numpy()
-        for i, twin in self._twins.items():
-            # the undelayed twin has just been computed; the delayed sensor still reads its old buffer
-            samples, start = int(model.sensor_history[i, 0]), int(model.sensor_historyadr[i])
-            adr, dim, begin = int(model.sensor_adr[twin]), int(model.sensor_dim[i]), start + 2 + samples
-            history[rows, begin : begin + samples * dim] = np.tile(data[rows, adr : adr + dim], samples)
+        """Write the present value into every slot of worlds ``rows``."""
+        assert self._history is not None
+        column = rows[:, None]
+        slots, actuators = self._from_ctrl
+        self._history[column, slots] = ctrl[:, actuators]
+        slots, twins = self._from_sensors
+        # the undelayed twin has just been computed; the delayed sensor still reads its old buffer
+        self._history[column, slots] = self._sensordata.numpy()[column, twins]
 
     def unstable(self) -> Tensor:
         """Return (N,) bool: worlds that MuJoCo found diverged since their last reset."""
@@ -125,10 +122,39 @@ class MjbatchEngine(Engine):
         self._rows[:] = rows
         self._warning[:] = state["warnings"].numpy()
         self._sensordata.copy_(state["sensordata"])
+        self.version += 1
 
 
 def _ids(ids: Tensor) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(ids.numpy())
+
+
+Slots = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""Columns of ``history``, and where the value for each is found."""
+
+
+def _slots_of_actuators(model: mujoco.MjModel) -> Slots:
+    """Return the value slots of all delayed actuators; a buffer is [user, cursor, times(n), values(n, dim)]."""
+    slots: list[int] = []
+    sources: list[int] = []
+    for i in range(model.nu):
+        samples, start = int(model.actuator_history[i, 0]), int(model.actuator_historyadr[i])
+        slots += range(start + 2 + samples, start + 2 + 2 * samples)
+        sources += [i] * samples
+    return np.array(slots, int), np.array(sources, int)
+
+
+def _slots_of_sensors(model: mujoco.MjModel) -> Slots:
+    """Return the value slots of all delayed sensors, and the undelayed numbers in ``sensordata`` that fill them."""
+    slots: list[int] = []
+    sources: list[int] = []
+    for i in range(model.nsensor):
+        samples, start, dim = int(model.sensor_history[i, 0]), int(model.sensor_historyadr[i]), int(model.sensor_dim[i])
+        if samples:
+            first = int(model.sensor_adr[_twin(model, i)])
+            slots += range(start + 2 + samples, start + 2 + samples + samples * dim)
+            sources += list(range(first, first + dim)) * samples
+    return np.array(slots, int), np.array(sources, int)
 
 
 def _twin(model: mujoco.MjModel, sensor: int) -> int:

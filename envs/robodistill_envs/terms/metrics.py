@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robodistill_envs import rotations
 from robodistill_envs.config import spread
 from robodistill_envs.terms import rewards
 from robodistill_envs.world import World
@@ -39,9 +38,7 @@ def yaw_rate_error(world: World) -> tuple[Tensor, Tensor]:
 
 def cost_of_transport(world: World, *, mass: float, payload: str) -> tuple[Tensor, Tensor]:
     """Return mechanical energy [J] and weight times distance [J]."""
-    speed = rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))[:, :2].norm(
-        dim=1
-    )
+    speed = rewards.heading_velocity(world)[:, :2].norm(dim=1)
     weight = (mass + world.parameter(payload)[:, 0]) * GRAVITY
     return rewards.power(world) * world.dt, weight * speed * world.dt
 

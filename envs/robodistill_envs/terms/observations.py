@@ -17,9 +17,9 @@ def identity(signal: Tensor) -> Tensor:
     return signal
 
 
-def relative(signal: Tensor, *, origin: list[float]) -> Tensor:
+def relative(signal: Tensor, *, origin: Tensor | list[float]) -> Tensor:
     """Return the signal minus ``origin``, such as joint positions [rad] about the default pose."""
-    return signal - torch.tensor(origin, dtype=signal.dtype, device=signal.device)
+    return signal - torch.as_tensor(origin, dtype=signal.dtype, device=signal.device)
 
 
 def projected_gravity(imu_quat_wxyz: Tensor) -> Tensor:

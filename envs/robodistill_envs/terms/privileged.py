@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robodistill_envs import rotations
+from robodistill_envs.terms import rewards
 from robodistill_envs.world import World
 
 
@@ -16,10 +17,9 @@ def truth(world: World, *, sensor: str) -> Tensor:
 
 def parameter(world: World, *, name: str) -> Tensor:
     """Return a drawn physical parameter, mapped from its range to [-1, 1]."""
-    config = world.task.parameters[name]
-    low, high = torch.tensor(config.low), torch.tensor(config.high)
-    width = torch.where(high > low, high - low, 1.0)  # a parameter that is held fixed reads 0
-    return (2.0 * world.parameter(name) - low - high) / width
+    drawn = world.parameter(name)
+    both_ends, width = world.spans[name]
+    return (2.0 * drawn - both_ends) / width
 
 
 def base_velocity(world: World) -> Tensor:
@@ -46,4 +46,4 @@ def sin_cos(world: World, *, sensor: str) -> Tensor:
 
 def gravity(world: World) -> Tensor:
     """Return the true gravity direction (num_envs, 3) in the IMU frame."""
-    return rotations.projected_gravity(world.true("imu_quat_wxyz"))
+    return rewards.gravity(world)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from robodistill_envs import rotations
-from robodistill_envs.world import World
+from robodistill_envs.world import World, from_sensors
 
+Vector = Tensor | list[float]
+"""Numbers from YAML; a task hands them over as a tensor."""
 FOOT_RADIUS = 0.022
 """[m] of the Go2's feet"""
 
@@ -16,15 +18,38 @@ def _moving(world: World, still: float) -> Tensor:
     return world.command.norm(dim=1) > still
 
 
+@from_sensors
+def gravity(world: World) -> Tensor:
+    """Return the true gravity direction (num_envs, 3) in the IMU frame: (0, 0, -1) when level."""
+    return rotations.projected_gravity(world.true("imu_quat_wxyz"))
+
+
+@from_sensors
+def heading_velocity(world: World) -> Tensor:
+    """Return the true base velocity (num_envs, 3) [m/s] in the frame of the robot's heading."""
+    return rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))
+
+
+@from_sensors
+def touching(world: World) -> Tensor:
+    """Return which feet (num_envs, 4) press on the floor with more than 1 N, bool."""
+    return world.true("foot_force") > 1.0
+
+
 def velocity_error(world: World) -> Tensor:
     """Return commanded minus true (vx, vy) [m/s] in the frame of the robot's heading, (num_envs, 2)."""
-    velocity = rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))
-    return world.command[:, :2] - velocity[:, :2]
+    return world.command[:, :2] - heading_velocity(world)[:, :2]
+
+
+@from_sensors
+def yaw_rate(world: World) -> Tensor:
+    """Return the true yaw rate (num_envs,) [rad/s] about the world's vertical."""
+    return rotations.rotate(world.true("imu_quat_wxyz"), world.true("imu_gyro"))[:, 2]
 
 
 def yaw_rate_error(world: World) -> Tensor:
     """Return commanded minus true yaw rate [rad/s] about the world's vertical, (num_envs,)."""
-    return world.command[:, 2] - rotations.rotate(world.true("imu_quat_wxyz"), world.true("imu_gyro"))[:, 2]
+    return world.command[:, 2] - yaw_rate(world)
 
 
 def track_velocity(world: World, *, sigma: float) -> Tensor:
@@ -49,7 +74,7 @@ def roll_pitch_rate(world: World) -> Tensor:
 
 def lean(world: World) -> Tensor:
     """Return the squared horizontal part of gravity in the base frame: 0 when level."""
-    return rotations.projected_gravity(world.true("imu_quat_wxyz"))[:, :2].square().sum(dim=1)
+    return gravity(world)[:, :2].square().sum(dim=1)
 
 
 def base_height(world: World, *, target: float) -> Tensor:
@@ -84,31 +109,30 @@ def contact(world: World, *, sensor: str) -> Tensor:
     return (world.true(sensor) > 0.0).float().sum(dim=1)
 
 
-def pose(world: World, *, scale: list[float], still: float, still_gain: float) -> Tensor:
+def pose(world: World, *, scale: Vector, still: float, still_gain: float) -> Tensor:
     """Return the weighted squared distance [rad^2] from the default pose, ``still_gain`` times when standing."""
     action = world.task.robot.actions[0]
-    error = (world.true("joint_pos") - torch.tensor(action.default)).square() * torch.tensor(scale)
+    error = (world.true("joint_pos") - torch.tensor(action.default)).square() * torch.as_tensor(scale)
     return error.sum(dim=1) * torch.where(_moving(world, still), 1.0, still_gain)
 
 
-def gait_contact(world: World, *, offsets: list[float], stance: float, still: float) -> Tensor:
+def gait_contact(world: World, *, offsets: Vector, stance: float, still: float) -> Tensor:
     """Return in [-1, 1] how well the feet's contacts follow the gait clock (stance share ``stance``).
 
     Foot i should touch while frac(phase + offsets[i]) < stance; all feet should when standing still.
     """
-    touching = world.true("foot_force") > 1.0
-    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets), 1.0)
+    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets), 1.0)
     wanted = (leg_phase < stance) | ~_moving(world, still).unsqueeze(1)
-    return 2.0 * (touching == wanted).float().mean(dim=1) - 1.0
+    return 2.0 * (touching(world) == wanted).float().mean(dim=1) - 1.0
 
 
 def foot_reference(
     world: World,
     *,
-    offsets: list[float],
+    offsets: Vector,
     stance: float,
     frequency: float,
-    nominal: list[float],
+    nominal: Vector,
     height: float,
     still: float,
 ) -> Tensor:
@@ -118,10 +142,10 @@ def foot_reference(
     heading frame, about the base); in swing it returns along a half-sine of ``height`` [m] (Raibert 1986, ch. 2).
     """
     n, device = world.num_envs, world.device
-    place = torch.tensor(nominal, device=device).view(1, -1, 2)
+    place = torch.as_tensor(nominal, device=device).view(1, -1, 2)
     vx, vy, turn = (v.view(n, 1) for v in world.command.unbind(1))
     speed = torch.stack((vx - turn * place[..., 1], vy + turn * place[..., 0]), dim=-1)
-    phase = torch.remainder(world.internals["gait_phase"] + torch.tensor(offsets, device=device), 1.0)
+    phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets, device=device), 1.0)
     swing = ((phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
     eased = swing - torch.sin(2.0 * torch.pi * swing) / (2.0 * torch.pi)
     along = torch.where(phase < stance, 0.5 - phase / stance, eased - 0.5)
@@ -137,9 +161,8 @@ def foot_reference(
 
 def foot_slip(world: World) -> Tensor:
     """Return the squared horizontal speed [m^2/s^2] of feet that touch, summed."""
-    touching = world.true("foot_force") > 1.0
     velocity = world.true("foot_velocity_w").view(world.num_envs, -1, 3)[..., :2]
-    return (velocity.square().sum(dim=2) * touching).sum(dim=1)
+    return (velocity.square().sum(dim=2) * touching(world)).sum(dim=1)
 
 
 def fell(world: World) -> Tensor:

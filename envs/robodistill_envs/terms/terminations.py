@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
-from robodistill_envs import rotations
+from robodistill_envs.terms.rewards import gravity
 from robodistill_envs.world import World
 
 
 def tilt(world: World, *, limit: float) -> Tensor:
     """End when the base leans by more than ``limit`` [rad] from upright."""
-    up = -rotations.projected_gravity(world.true("imu_quat_wxyz"))[:, 2]
-    return torch.acos(up.clamp(-1.0, 1.0)) > limit
+    return -gravity(world)[:, 2] < math.cos(limit)
 
 
 def contact(world: World, *, sensor: str) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from robodistill.evaluation.drivers import Driver
 from robodistill.settings import EvaluateConfig
-from robodistill_deploy.resolve import resolve, resolve_function
+from robodistill_deploy.resolve import resolve
+from robodistill_envs.functions import bind
 from robodistill_envs.vector import VecEnv
 
 PROBE_EVERY = 10
@@ -51,7 +52,7 @@ class _Sums:
         n, command = env.num_envs, env.task.command
         self.env = env
         self.metrics = [
-            (m, resolve_function(m.type, m.params, f"metric {m.name!r}")) for m in env.task.metrics
+            (m, bind(m.type, m.params, f"metric {m.name!r}")) for m in env.task.metrics
         ]
         self.settle = round(config.settle_s / env.task.control_dt)
         self.hold = round(command.hold_s / env.task.control_dt) if command else env.task.max_steps
@@ -77,7 +78,7 @@ class _Sums:
         settled = alive.float() * float(tick % self.hold >= self.settle)
         segment = tick // self.hold
         for metric, function in self.metrics:
-            top, bottom = function(self.env.world, **metric.params)
+            top, bottom = function(self.env.world)
             if metric.reduce == "max":
                 torch.maximum(self.sums[metric.name][0], top * alive, out=self.sums[metric.name][0])
                 self.sums[metric.name][1].fill_(1.0)

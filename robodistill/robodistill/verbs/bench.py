@@ -1,0 +1,53 @@
+"""Measure speed on this machine: the environment against the bare engine, or where training spends its time.
+
+  robodistill bench env task=go2_flat            ratio= of VecEnv to bare stepping, at several numbers of worlds
+  robodistill bench train task=go2_flat          what an iteration of the teacher's training is made of
+
+Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
+Writes  nothing, or the figures with out=<file.json>.
+
+Keys    worlds=[256,1024,4096]  bench env: numbers of worlds
+        rounds=9                bench env: rounds for each, of which the median counts
+        iterations=10           bench train: iterations that are timed
+        threads=2               of physics and torch; 0 is all cores
+
+In a round of `bench env` the same physics runs twice from the same state with the same targets, in VecEnv and by the
+engine alone. A busy machine spoils any measurement: close what else runs, and look at the range.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robodistill.decode import decode
+from robodistill.files import write_json
+from robodistill.progress import Progress
+from robodistill_deploy.errors import RobodistillError, unknown
+
+if TYPE_CHECKING:
+    from robodistill.settings import RunConfig
+
+
+def run_words(words: list[str]) -> None:
+    """Run the measurement that the first word names."""
+    import yaml
+
+    from robodistill import bench
+    from robodistill.cli import load_config
+
+    legal = [info.name for info in pkgutil.iter_modules(bench.__path__)]
+    if not words or words[0] not in legal:
+        raise RobodistillError(unknown("measurement", words[0] if words else "", legal))
+    module = importlib.import_module(f"robodistill.bench.{words[0]}")
+    own = {field.name for field in fields(module.Settings)}
+    given = {word.split("=", 1)[0]: word.split("=", 1)[-1] for word in words[1:]}
+    settings = decode(module.Settings, {k: yaml.safe_load(v) for k, v in given.items() if k in own}, words[0])
+    rest = [word for word in words[1:] if word.split("=", 1)[0] not in {*own, "out"}]
+    config: RunConfig = load_config(rest)
+    result: dict[str, Any] = module.measure(config, settings, Progress.say)
+    if "out" in given:
+        write_json(Path(given["out"]), result)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robodistill.evaluation import statistics
-from robodistill.report.compare.curves import band, first_reach, on_common_grid
+from robodistill.report.compare.curves import band, curve, first_reach, on_common_grid
 from robodistill.report.compare.figures import spread
 from robodistill.report.compare.pairs import Quantity, columns_of, compare_pair, paired_episodes
 from robodistill.report.compare.record import pair_as_json
@@ -109,6 +109,22 @@ def test_a_line_stays_itself_on_any_grid() -> None:
     assert chord[1].tolist() == [[0.0, 2.0, 4.0]]
 
 
+def test_a_students_curve_is_of_the_episodes_that_it_drove() -> None:
+    run = inputs("a")
+    run.metrics["student"] = [
+        {"env_steps": 10 * i, "wall_s": float(i), "episode/return": 9.0, "episode/return_student": math.nan if i < 2 else i}
+        for i in range(4)
+    ]  # fmt: skip
+    run.metrics["teacher"] = [{"env_steps": 10, "wall_s": 1.0, "episode/return": 9.0}]
+    found = curve(run, "student", "env_steps")
+    assert found is not None
+    assert [values.tolist() for values in found] == [[20.0, 30.0], [2.0, 3.0]]
+    teacher = curve(run, "teacher", "wall_s")
+    assert teacher is not None
+    assert teacher[1].tolist() == [9.0]
+    assert curve(run, "other", "wall_s") is None
+
+
 def test_curves_that_never_meet_have_no_band() -> None:
     x = np.array([0.0, 1.0])
     assert on_common_grid([(x, x), (x + 5.0, x)]) is None
@@ -193,6 +209,15 @@ def test_pairs_find_a_small_difference_that_shuffling_hides() -> None:
     assert wide_low < 0.0 < wide_high
     assert (wide_high - wide_low) > 20 * (high - low)
     assert shuffled["mean"] == pytest.approx(paired["mean"])
+
+
+def test_the_same_policy_differs_from_itself_by_zero_whatever_rounding_does() -> None:
+    """One teacher shared by three runs of one variant and one of another: a third three times is not one."""
+    rng = np.random.default_rng(3)
+    columns = (statistics.mean, (rng.normal(20.0, 3.0, E),))
+    assert paired_episodes([columns] * 3, [columns], 200) == {"mean": 0.0, "ci95": [0.0, 0.0]}
+    nudged = (statistics.mean, (columns[1][0] + 1e-9,))
+    assert paired_episodes([columns] * 3, [nudged], 200)["mean"] == pytest.approx(1e-9, rel=1e-3)
 
 
 def two_variants(lead: float = 0.5, seeds: int = 3, **changed: Any) -> tuple[Variant, Variant]:

@@ -84,8 +84,8 @@ def test_one_page_and_all_figures_beside_it(
 
     assert "&lt;b&gt;64" in shell
     assert "<b>64" not in shell  # what stands in files cannot act
-    assert "2.00 more than A" in shell
-    assert "over episodes" in shell
+    assert "paired with A, which comes next, the difference is +2.00 (95 % interval 2.00 to 2.00 over epi" in shell
+    assert "over episodes (bootstrap)" in shell
     assert "Cost of a fixed return: 20" in shell
     assert "29.1" in shown
     assert "teacher.note=<b>64" in shown
@@ -110,6 +110,8 @@ def test_a_run_that_lacks_something_is_named_and_its_curves_stay(runs: Path) -> 
     assert list(large.training["wall_s"].values) == ["large_0"]
     assert list(small.training["wall_s"].values) == ["small_0", "small_1"]
     assert (large.reach["teacher"].runs, large.reach["student"].runs) == (2, 1)
+    alone = compare_runs(find_runs(["large_0", "small_0"], runs)).variants[0]
+    np.testing.assert_array_equal(large.bands["student"]["wall_s"].mean, alone.bands["student"]["wall_s"].mean)
     page = render_comparison(found)
     assert "large_1: partial, student is not finished; left out" in page
     drawn = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
@@ -176,4 +178,4 @@ def test_of_many_variants_each_meets_the_first_and_the_best_the_next(runs: Path)
     index = {each.variant.name: i for i, each in enumerate(found.variants)}
     pairs = [(index[pair.base], index[pair.other]) for pair in found.pairs]
     assert pairs == [(0, 1), (0, 2), (0, 3), (0, 4), (2, 4)]
-    assert "1.00 more than C" in render_comparison(found)
+    assert "paired with C, which comes next, the difference is +1.00" in render_comparison(found)

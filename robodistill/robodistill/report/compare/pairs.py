@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from robodistill.report.verdicts import figure_of, metric_names
 
 Array = NDArray[np.float64]
 RESAMPLES = 1000
+_ROUNDING = 1e-12
+"""Smaller differences, as a share of the figures, are zero: one teacher that two variants share does not differ."""
 _HARMLESS = ("task.teacher_floor", "task.targets")
 """Keys of a task that change neither its worlds nor what is measured in them."""
 
@@ -131,15 +134,15 @@ def paired_episodes(
 
     Each side has a statistic and its (E,) columns for every seed, all in the same order of worlds.
     """
-    weighted = [(-1.0 / len(before), each) for each in before] + [(1.0 / len(after), each) for each in after]
-    flat = [column for _, (_, columns) in weighted for column in columns]
+    flat = [column for side in (before, after) for _, columns in side for column in columns]
 
     def total(*data: Array) -> Array:
-        result, at = np.zeros(data[0].shape[1:]), 0
-        for weight, (how, columns) in weighted:
-            result = result + weight * how(*data[at : at + len(columns)])
-            at += len(columns)
-        return result
+        left = iter(data)
+        old, new = (
+            np.mean([how(*islice(left, len(columns))) for how, columns in side], axis=0) for side in (before, after)
+        )
+        rounding = _ROUNDING * (np.abs(old) + np.abs(new))
+        return np.where(np.abs(new - old) <= rounding, 0.0, new - old)
 
     return statistics.bootstrap(total, flat, resamples)
 

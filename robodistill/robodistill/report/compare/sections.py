@@ -93,18 +93,23 @@ def _sentence(found: Comparison) -> str:
         return "Fewer than two variants have an evaluated student; the curves show what there is."
     best, second = ranked[:2]
     first = found.variants[best].returns["student"]
-    text = (
-        f"The students of <strong>{letter(best)}</strong> return the most, {first.estimate.text} on average"
-        if len(first.values) > 1
-        else f"The student of <strong>{letter(best)}</strong> returns the most, {first.estimate.text}"
-    )
+    text = f"The students of <strong>{letter(best)}</strong> return the most, {first.estimate.text} on average"
+    if len(first.values) == 1:
+        text = f"The student of <strong>{letter(best)}</strong> returns the most, {first.estimate.text}"
     lead = _lead(found, best, second)
     if lead is None:
         return f"{text}; {letter(second)} comes next, and the two are not paired."
     over, value, unsure = lead
-    told = "this is sure of these policies, not of the method" if over == "episodes" else "more than chance explains"
-    told = "which may be chance: zero is inside" if unsure else told
-    return f"{text}, {value.text} more than {letter(second)} (95 % interval {value.interval} over {over}); {told}."
+    told = "more than chance explains" if over == "seeds" else "sure of these policies, not of the method"
+    if unsure:
+        told = "which may be chance: zero is inside"
+    elif value.mean < 0:
+        told = f"so that on the seeds that both have {letter(second)} is ahead"
+    sign = "+" if value.mean > 0 else ""
+    return (
+        f"{text}; paired with {letter(second)}, which comes next, the difference is {sign}{value.text} "
+        f"(95 % interval {value.interval} over {over}), {told}."
+    )
 
 
 def _lead(found: Comparison, best: int, second: int) -> tuple[str, Estimate, bool] | None:

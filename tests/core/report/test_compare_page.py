@@ -102,21 +102,33 @@ def test_a_run_that_lacks_something_is_named_and_its_curves_stay(runs: Path) -> 
     del summary["stages"]["student"]
     (runs / "large_1/summary.json").write_text(json.dumps(summary))
     shutil.rmtree(runs / "large_1/evaluation")
+    log = runs / "large_1/student/metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:10]))
+    for seed in (2, 3):
+        edit(Path(shutil.copytree(runs / "large_0", runs / f"large_{seed}")), "seed", value=seed)
     found = compare_runs(find_runs(["*"], runs))
     assert found.left_out == {"large_1": "partial, student is not finished", "small_1": "not evaluated"}
     large, small = found.variants
     assert large.score is not None
-    assert list(large.score.values) == ["large_0"]
-    assert list(large.training["wall_s"].values) == ["large_0"]
+    assert list(large.score.values) == list(large.training["wall_s"].values) == ["large_0", "large_2", "large_3"]
     assert list(small.training["wall_s"].values) == ["small_0", "small_1"]
-    assert (large.reach["teacher"].runs, large.reach["student"].runs) == (2, 1)
+    assert (large.reach["teacher"].runs, large.reach["student"].runs) == (4, 3)
     alone = compare_runs(find_runs(["large_0", "small_0"], runs)).variants[0]
-    np.testing.assert_array_equal(large.bands["student"]["wall_s"].mean, alone.bands["student"]["wall_s"].mean)
+    np.testing.assert_allclose(large.bands["student"]["wall_s"].mean, alone.bands["student"]["wall_s"].mean)
     page = render_comparison(found)
     assert "large_1: partial, student is not finished; left out" in page
     drawn = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
     names = [trace["name"] for figure in drawn for trace in figure["data"] if "name" in trace]
-    assert names.count("large_1") == 4  # teacher and student, by steps and by time
+    assert names.count("large_1") == 2  # the student's, by steps and by time; the rest is in the bands
+    assert names.count("large_0") == 0
+
+
+def test_what_some_seed_never_reaches_has_no_mean_cost(runs: Path) -> None:
+    log = runs / "small_1/teacher/metrics.jsonl"
+    log.write_text(re.sub(r'"episode/return": [^,]*', '"episode/return": 1.0', log.read_text()))
+    small = compare_runs(find_runs(["small_*"], runs), reach=20.0).variants[0]
+    assert (small.reach["teacher"].reached, small.reach["teacher"].cost) == (1, {})
+    assert set(small.reach["student"].cost) == {"env_steps", "wall_s"}
 
 
 def test_runs_that_cannot_be_paired_say_why(runs: Path) -> None:

@@ -115,8 +115,9 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _call(module: ModuleType, words: list[str], show: bool) -> int:
-    """Call the verb: ``run_words(words)`` when it has no configuration, else ``run(config)``."""
-    if hasattr(module, "run_words"):
+    """Call the verb: ``run(config)``, or ``run_words(words)`` when that is all it has or the first word sets no key."""
+    wordy = not hasattr(module, "run") or (bool(words) and "=" not in words[0])
+    if wordy and hasattr(module, "run_words"):
         result = module.run_words(words)
     else:
         config = load_config(words)

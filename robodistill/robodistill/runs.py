@@ -137,7 +137,7 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], free: tuple[str, ...] = ()) -> list[str]:
     """Return one phrase for each key whose value in a run's configuration differs from the wanted one."""
-    old, new = _flatten(there, ""), _flatten(here, "")
+    old, new = flatten(there), flatten(here)
     found: list[str] = []
     for key in sorted({*old, *new}):
         if any(key == name or key.startswith(name + ".") for name in free):
@@ -148,11 +148,12 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], free: tuple[s
     return found
 
 
-def _flatten(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a tree's leaves by dotted key; an empty mapping is a leaf."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
-            flat.update(_flatten(item, f"{prefix}{key}."))
+            flat.update(flatten(item, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = item
     return flat

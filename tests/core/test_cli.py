@@ -168,3 +168,17 @@ def test_a_runs_own_configuration_is_taken_up(
     assert seen[0].seed == 5
     assert seen[0].evaluate.episodes == 64
     assert seen[0].task.name == "pendulum_swingup"
+
+
+def test_a_verb_with_both_reads_words_when_the_first_sets_no_key(
+    toy_verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_config", lambda words: ("config", words))
+    seen: list[Any] = []
+    toy_verb(run=seen.append, run_words=seen.append)
+    for words in (["run=x"], [], ["compare", "out=x"]):
+        assert cli.main(["toy", *words]) == 0
+    assert seen == [("config", ["run=x"]), ("config", []), ["compare", "out=x"]]
+    toy_verb(run=seen.append)  # words alone are then the configuration's to refuse
+    assert cli.main(["toy", "x"]) == 0
+    assert seen[-1] == ("config", ["x"])

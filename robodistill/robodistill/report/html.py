@@ -56,8 +56,13 @@ def how(text: str) -> str:
 
 def legend(names: Iterable[str]) -> str:
     """Return the colours of policies, once for many small plots."""
-    chips = (f'<span><i style="background:{color_of(n)}"></i>{escape(label_of(n))}</span>' for n in names)
-    return f'<p class="legend">{"".join(chips)}</p>'
+    return chips({label_of(name): color_of(name) for name in names})
+
+
+def chips(colors: Mapping[str, str]) -> str:
+    """Return names with their colours, once for many plots."""
+    found = (f'<span><i style="background:{color}"></i>{escape(name)}</span>' for name, color in colors.items())
+    return f'<p class="legend">{"".join(found)}</p>'
 
 
 def badge(state: State, text: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -53,8 +54,13 @@ def render_page(inputs: Inputs, video: Path | None, caption: str) -> str:
         headline(inputs, video, caption), comparison(inputs), training(inputs), rewards(inputs), tracking(inputs),
         by_parameter(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs), provenance(inputs),
     ))  # fmt: skip
-    links = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in NAVIGATION)
-    title = escape(title_of(inputs))
+    return shell(title_of(inputs), NAVIGATION, body)
+
+
+def shell(title: str, navigation: Iterable[tuple[str, str]], body: str) -> str:
+    """Return a self-contained page around ``body``, HTML; ``navigation`` is (anchor, text) of its sections."""
+    links = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in navigation)
+    title = escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -25,7 +25,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 POINTS = 500
 """At most so many points a curve: more than a screen shows."""
-_SMOOTHED = 0.03
+SMOOTHED = 0.03
 """Width of the smoothing window, as a share of a run."""
 
 
@@ -47,7 +47,7 @@ def curve_traces(lines: Lines, key: str, name: str, color: str) -> list[Trace]:
     if not known:
         return []
     values = column(known, key)
-    width = max(1, round(_SMOOTHED * len(values)))
+    width = max(1, round(SMOOTHED * len(values)))
     kept = thin(len(values), POINTS)
     steps = numbers(column(known, "env_steps")[kept], 8)
     wall = [duration(seconds) for seconds in column(known, "wall_s")[kept]]

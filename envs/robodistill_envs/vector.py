@@ -152,10 +152,7 @@ class VecEnv:
                 world.parameters[name][ids] = low + (high - low) * u
             else:
                 world.parameters[name][ids] = nominal
-        for effect, params in self._effects:
-            effect(self.engine, world, ids, **params)
-        if self._effects:
-            self.engine.update_constants(ids)
+        self.apply_parameters(ids)
         qpos, qvel = self._draw_state(ids, counter)
         self.engine.reset(ids, qpos, qvel, self._default.expand(len(ids), -1))
         for tensor in (world.action, world.last_action, world.push, self._sums, self._returns):
@@ -167,6 +164,13 @@ class VecEnv:
             world.last_joint_vel[ids] = world.true("joint_vel")[ids]
         self._draw_command(ids)
         self._draw_push(ids)
+
+    def apply_parameters(self, ids: Tensor) -> None:
+        """Write ``world.parameters`` of worlds ``ids`` (sorted int64) into their physics, at a reset or between."""
+        for effect, params in self._effects:
+            effect(self.engine, self.world, ids, **params)
+        if self._effects:
+            self.engine.update_constants(ids)
 
     def _draw_state(self, ids: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
         config, model, n = self.task.reset, self.engine.model, len(ids)

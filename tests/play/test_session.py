@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from robodistill.config import groups
-from robodistill.evaluation.drivers import Driver
+from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver
+from robodistill.export import Origin, export_policy
 from robodistill.play.session import FOOT_FORCE, Session
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
@@ -187,6 +189,25 @@ def test_switching_policies_keeps_the_robot_going(make_session: MakeSession) -> 
         assert session.view().time_s == pytest.approx(before.time_s + 0.2)
     with pytest.raises(RobodistillError, match="unknown policy 'studnet': did you mean 'student'"):
         session.select("studnet")
+
+
+@pytest.mark.slow
+def test_the_exported_file_drives_like_the_student(make_session: MakeSession, tmp_path: Path) -> None:
+    ends = []
+    for name in ("student", "onnx"):
+        session = make_session("pendulum_swingup")
+        student = session.drivers["student"]
+        assert isinstance(student, TorchDriver)
+        exported = tmp_path / "policy.onnx"
+        if not exported.exists():
+            export_policy(student.policy, session.task, session.env.spec, Origin("none", 0, {}), exported)
+        session.put("onnx", OnnxDriver(exported))
+        session.select("zero_action")
+        ticks(session, 0.4)
+        session.select(name)
+        ends.append(ticks(session, 0.4).view())
+    assert [view.policy for view in ends] == ["student", "onnx"]
+    assert np.allclose(ends[0].qpos, ends[1].qpos, atol=1e-4)
 
 
 def test_policies_differ(make_session: MakeSession) -> None:

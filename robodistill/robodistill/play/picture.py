@@ -67,8 +67,8 @@ class Picture:
         self._away = np.zeros(2)
         api.set_up_direction("+z")
         api.configure_environment_map("park", environment_intensity=0.5)
-        self._world = api.add_frame("/world", show_axes=False)
-        self._floor = api.add_grid(
+        self.world = api.add_frame("/world", show_axes=False)
+        self.floor = api.add_grid(
             "/floor", 40.0, 40.0, cell_size=0.5, section_size=1.0, cell_color=(205, 212, 220),
             section_color=(165, 175, 188), plane_color=(236, 240, 244), plane_opacity=1.0, fade_distance=30.0,
             shadow_opacity=0.35, visible=robot.floor,
@@ -105,8 +105,8 @@ class Picture:
             handle.position, handle.wxyz = position[body], wxyz[body]
         if self.floating and self.follow:
             self._away = view.qpos[:2].copy()
-        self._world.position = np.append(-self._away, 0.0)
-        self._floor.position = np.append(-(self._away % 1.0), 0.0)  # its lines come again after one metre
+        self.world.position = np.append(-self._away, 0.0)
+        self.floor.position = np.append(-(self._away % 1.0), 0.0)  # its lines come again after one metre
         self._show_arrows(scene.arrows(view) if self.show_arrows else {})
 
     def _add_arrows(self, view: View) -> dict[str, viser.MeshHandle]:

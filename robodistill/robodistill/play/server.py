@@ -54,7 +54,7 @@ class PlayServer:
             self.viser = viser.ViserServer(host, port, verbose=False)
         self.port = self.viser.get_port()
         self.viser.gui.configure_theme(show_logo=False, show_share_button=False)
-        self._picture = Picture(self.viser, session)
+        self.picture = Picture(self.viser, session)
         self._news = "following the training run" if policies.follows else ""
         self._due = dict.fromkeys((_PLOTS, _LINES, _WATCHES), 0.0)
         gui = self.viser.gui
@@ -71,7 +71,7 @@ class PlayServer:
         self.physics: dict[str, viser.GuiSliderHandle[float]] = {}
         if session.parameters:
             self._add_physics()
-        if self._picture.floating:
+        if self.picture.floating:
             self._add_view()
         self._add_plots()
 
@@ -171,7 +171,7 @@ class PlayServer:
         self._locked(lambda: self.session.set_parameter(name, self.physics[name].value))
 
     def _add_view(self) -> None:
-        picture = self._picture
+        picture = self.picture
         with self.viser.gui.add_folder("View"):
             self.follow = self.viser.gui.add_checkbox("camera follows", picture.follow)
             self.follow.on_update(lambda _: setattr(picture, "follow", self.follow.value))
@@ -212,13 +212,15 @@ class PlayServer:
         self._latent.show("latent", latent)
 
     def text(self, view: View) -> str:
-        """Return the line of figures."""
+        """Return the figures of an instant as Markdown."""
         pace = "paused" if self.loop.paused else f"{self.loop.pacer.factor:.2f} x real time"
-        line = (
-            f"**{view.policy}**  reward {view.reward_rate:.2f}/s, {view.since_fall_s:.1f} s since the last fall, "
-            f"{view.falls} {'fall' if view.falls == 1 else 'falls'} so far, {pace}"
-        )
-        return f"{line}\n\n{self._news}" if self._news else line
+        falls = f"{view.falls} {'fall' if view.falls == 1 else 'falls'}"
+        lines = [
+            f"**{view.policy}**, {pace}",
+            f"reward {view.reward_rate:.2f}/s, {falls}, {view.since_fall_s:.0f} s since the last",
+            self._news,
+        ]
+        return "  \n".join(line for line in lines if line)  # two blanks end a line in Markdown
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ class PlayServer:
         with self.loop.lock:
             view = self.session.view()
         with self.viser.atomic():
-            self._picture.show(view)
+            self.picture.show(view)
         if self._is_due(_LINES, now):
             self._text.content = self.text(view)
         if self._is_due(_PLOTS, now):

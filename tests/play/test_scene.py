@@ -13,6 +13,7 @@ from robodistill.play.session import View
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.model import mjcf_path
 from robodistill_envs.scene import load_scene
+from robodistill_envs.stick_figure import reach
 
 TASKS = sorted(groups()["task"])
 Floats = NDArray[np.float64]
@@ -153,6 +154,16 @@ def test_arrows_point_where_things_act() -> None:
     assert pressed["force1"].along[2] > 0
     assert {name.rstrip("0123456789") for name in {*found, *pressed, "push"}} <= set(scene.ARROWS)
     assert scene.arrows(view(command=np.zeros(0, np.float32))) == {}
+
+
+def test_a_sweep_shows_the_room_that_a_pendulum_needs() -> None:
+    model = visual("pendulum_swingup")
+    middle, radius = reach(model, scene.sweep(model))
+    _, hanging = reach(model, scene.sweep(model)[:1])
+    assert radius > 1.5 * hanging  # all around its hinge, not only where it hangs
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    assert abs(middle[2] - data.xanchor[0, 2]) < 0.3 * radius
 
 
 @pytest.mark.parametrize("along", [(0.0, 0.0, 2.0), (0.0, 0.0, -2.0), (0.3, -0.4, 0.0), (1.0, 1.0, 1.0)])

@@ -198,6 +198,18 @@ def test_a_newer_checkpoint_is_taken_up_and_said(
     assert "newer teacher taken up at" in server.text(server.session.view())
 
 
+def test_the_first_policy_drives_at_once(make_server: MakeServer, save_policy: SavePolicy, tmp_path: Path) -> None:
+    server = make_server("cartpole_balance", "latest")
+    server.session.select("zero_action")
+    for role in ("teacher", "student"):
+        del server.session.drivers[role]  # training has saved nothing yet
+    for tick, role in enumerate(("teacher", "student")):
+        save_policy(tmp_path, "cartpole_balance", role)
+        server.refresh(2.0 * tick)
+        assert server.session.policy == server.policy.value == "teacher"
+    assert list(server.session.drivers) == ["zero_action", "teacher", "student"]
+
+
 def test_what_ends_the_simulation_ends_the_page(make_server: MakeServer) -> None:
     server = make_server("pendulum_swingup")
     server.loop.failure = RobodistillError("no such luck")

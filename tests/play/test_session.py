@@ -278,6 +278,19 @@ def test_the_look_back_is_bounded(make_session: MakeSession) -> None:
     assert times[-1] == pytest.approx(12.0)
 
 
+def test_a_thinned_trace_keeps_its_points_as_time_goes_on(make_session: MakeSession) -> None:
+    session = ticks(make_session("pendulum_swingup", policy="zero_action"), 8.0)
+    trace = session.traces.vector("reward")
+    few = trace.thinned(80)
+    assert trace.thinned(len(trace.time_s)) is trace
+    assert len(few.time_s) in (67, 68)  # each third of 201
+    assert set(few.time_s) <= set(trace.time_s)
+    session.tick()
+    later = session.traces.vector("reward").thinned(80)
+    assert set(few.time_s) <= set(later.time_s)  # else the line would flicker
+    assert np.array_equal(later.values[: len(few.values)], few.values)
+
+
 def test_reward_rate_is_per_second(make_session: MakeSession) -> None:
     session = make_session("pendulum_swingup", policy="zero_action")
     rates = []

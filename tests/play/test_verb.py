@@ -67,7 +67,7 @@ def test_its_keys_need_not_be_spelt_out(
     assert "unknown key 'port': did you mean 'play.port'" in capsys.readouterr().err
 
 
-def _count(config: RunConfig, folder: RunFolder, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+def count_up(config: RunConfig, folder: RunFolder, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     del config, inputs
     folder.path.mkdir(parents=True, exist_ok=True)
     made = folder.path / "made"
@@ -76,7 +76,7 @@ def _count(config: RunConfig, folder: RunFolder, inputs: Mapping[str, Any]) -> M
 
 
 def test_playing_changes_nothing_that_a_run_makes(tmp_path: Path) -> None:
-    stage = {"name": "count", "type": f"{__name__}:_count"}
+    stage = {"name": "count", "type": f"{__name__}:count_up"}
     pipeline = decode(PipelineConfig, {"stages": [stage]})
     run = RunFolder(tmp_path / "run")
     for port in ("8080", "9000"):

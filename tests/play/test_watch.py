@@ -100,6 +100,13 @@ def test_one_replaced_while_it_is_read_is_read_again(
     assert set(following.newer()) == {"teacher"}
 
 
+def test_one_may_come_before_training_has_saved_anything(make_session: MakeSession, tmp_path: Path) -> None:
+    spec = interface_of(make_session(TASK).task)
+    assert list(Policies(RunFolder(tmp_path), spec, "latest").load()) == ["zero_action"]
+    with pytest.raises(RobodistillError, match="nothing to play in"):
+        Policies(RunFolder(tmp_path), spec, "last").load()
+
+
 def test_last_and_best_do_not_follow(make_session: MakeSession, save_policy: SavePolicy, tmp_path: Path) -> None:
     save_policy(tmp_path, TASK, "teacher", seed=0)
     spec = interface_of(make_session(TASK).task)

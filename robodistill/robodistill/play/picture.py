@@ -21,6 +21,9 @@ from robodistill_envs.stick_figure import reach, root_body
 
 _COLORS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd", "#e6a817", "#17becf", "#8c564b", "#e377c2")
 
+_POINTS = 250
+"""In a line at most: what is drawn must also pass through a slow connection."""
+
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
 """Returns the container that a chart is put in."""
 
@@ -35,6 +38,7 @@ class Plot:
 
     def show(self, title: str, trace: Trace) -> None:
         """Draw ``trace``; nothing yet while it has fewer than two points."""
+        trace = trace.thinned(_POINTS)
         if len(trace.values) < 2:
             return
         data = (trace.time_s, *np.ascontiguousarray(trace.values.T))
@@ -77,7 +81,7 @@ class Picture:
         for shape in scene.shapes(self.model):
             self._add(shape)
         self._arrows = self._add_arrows(session.view())
-        self._place_camera(server, session)
+        self._place_camera(server)
 
     def _add(self, shape: scene.Shape) -> None:
         if shape.body not in self._bodies:
@@ -88,12 +92,12 @@ class Picture:
             opacity=alpha if alpha < 1.0 else None, flat_shading=shape.edged, wxyz=shape.wxyz, position=shape.position,
         )  # fmt: skip
 
-    def _place_camera(self, server: viser.ViserServer, session: Session) -> None:
+    def _place_camera(self, server: viser.ViserServer) -> None:
         if self.floating:
             middle, back = np.array([0.0, 0.0, 0.28]), np.array([1.3, -1.5, 0.65])
         else:
-            middle, radius = reach(self.model, session.view().qpos[None])
-            back = np.array([0.0, -2.2 * radius, 0.3 * radius])
+            middle, radius = reach(self.model, scene.sweep(self.model))
+            back = np.array([0.0, -3.2 * radius, 0.5 * radius])
         server.initial_camera.position = middle + back
         server.initial_camera.look_at = middle
         server.initial_camera.fov = math.radians(45.0)

@@ -28,14 +28,17 @@ class Policies:
         self._watches = {role: CheckpointWatch(folder) for role, folder in self._folders.items()}
 
     def load(self) -> dict[str, Driver]:
-        """Return every driver that exists, with ``zero_action``, which always does; none beside it is an error."""
+        """Return every driver that exists, with ``zero_action``, which always does.
+
+        None beside it is an error, unless a training run is followed: there it waits for the first.
+        """
         found: dict[str, Driver] = {
             role: self._read(role) for role, folder in self._folders.items() if has_tree(folder)
         }
         exported = self.run.path / "policy.onnx"
         if exported.is_file():
             found[ONNX] = OnnxDriver(exported)
-        if not found:
+        if not found and not self.follows:
             places = " or ".join(str(folder) for folder in self._folders.values())
             raise RobodistillError(
                 f"nothing to play in {self.run.path}: no checkpoint in {places}; "

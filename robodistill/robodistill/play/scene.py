@@ -102,6 +102,14 @@ def body_poses(model: mujoco.MjModel, data: mujoco.MjData, qpos: Floats) -> tupl
     return data.xpos.copy(), data.xquat.copy()
 
 
+def sweep(model: mujoco.MjModel, count: int = 24) -> Floats:
+    """Return positions (count, nq) in which every hinge has gone once around: the room that a fixed base needs."""
+    rows = np.tile(model.qpos0, (count, 1))
+    hinges = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE.value
+    rows[:, model.jnt_qposadr[hinges]] = np.linspace(-np.pi, np.pi, count)[:, None]
+    return rows
+
+
 def arrows(view: View) -> dict[str, Arrow]:
     """Return, by name, what there is to see on a robot with a floating base; the names are those of ``ARROWS``.
 

@@ -17,12 +17,12 @@ import viser
 
 from robodistill.play.pace import FASTEST, SLOWEST, Loop
 from robodistill.play.picture import Picture, Plot
-from robodistill.play.policies import Policies
+from robodistill.play.policies import ZERO, Policies
 from robodistill.play.session import Session, View
 from robodistill.play.traces import Trace
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_FRAMES, _PLOTS, _LINES, _WATCHES = 1 / 30, 1 / 6, 1 / 4, 1.0
+_FRAMES, _PLOTS, _LINES, _WATCHES = 1 / 30, 1 / 4, 1 / 5, 1.0
 """[s] between two updates of the robot, of plots, of text, and two looks at the checkpoints"""
 _NUDGE = 0.25
 """Share of a command's limit that one press of a key or button changes."""
@@ -217,7 +217,7 @@ class PlayServer:
         falls = f"{view.falls} {'fall' if view.falls == 1 else 'falls'}"
         lines = [
             f"**{view.policy}**, {pace}",
-            f"reward {view.reward_rate:.2f}/s, {falls}, {view.since_fall_s:.0f} s since the last",
+            f"reward {view.reward_rate:.2f}/s, {falls} so far, {view.since_fall_s:.0f} s without one",
             self._news,
         ]
         return "  \n".join(line for line in lines if line)  # two blanks end a line in Markdown
@@ -258,10 +258,13 @@ class PlayServer:
 
     def _take_newer(self) -> None:
         for name, driver in self.policies.newer().items():
+            first = set(self.session.drivers) == {ZERO}
             with self.loop.lock:
                 self.session.put(name, driver)
             self._news = f"newer {name} taken up at {time.strftime('%H:%M:%S')}"
             self.policy.options = tuple(self.session.drivers)
+            if first:  # nobody has chosen to do nothing: there was nothing else
+                self.policy.value = name
 
     def close(self) -> None:
         """Stop simulating and listening."""

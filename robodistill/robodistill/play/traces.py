@@ -30,6 +30,15 @@ class Trace:
     """k names"""
     unit: str
 
+    def thinned(self, most: int) -> Trace:
+        """Return at most about ``most`` points: each n-th tick, the same ones however long the trace has become."""
+        stride = -(-len(self.time_s) // most)
+        if stride < 2:
+            return self
+        ticks = np.round(self.time_s / (self.time_s[1] - self.time_s[0]))
+        kept = ticks % stride == 0
+        return Trace(self.time_s[kept], self.values[kept], self.labels, self.unit)
+
 
 class Traces:
     """Rows of what one tick showed, the latest ``length``; terms are read back in their own units."""

@@ -217,6 +217,24 @@ def test_what_ends_the_simulation_ends_the_page(make_server: MakeServer) -> None
         server.refresh(0.0)
 
 
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such host"])
+def test_an_address_of_another_machine_is_refused(make_session: MakeSession, tmp_path: Path, host: str) -> None:
+    session = make_session("pendulum_swingup")
+    policies = Policies(RunFolder(tmp_path), session.env.spec)
+    with pytest.raises(RobodistillError, match=f"play.host={host}: this machine cannot listen there"):
+        PlayServer(session, policies, host, 0)
+
+
+def test_a_port_that_is_taken_is_passed_over(make_server: MakeServer, make_session: MakeSession) -> None:
+    first = make_server("pendulum_swingup")
+    session = make_session("pendulum_swingup")
+    second = PlayServer(session, first.policies, "127.0.0.1", first.port)
+    try:
+        assert second.port > first.port
+    finally:
+        second.close()
+
+
 def test_the_address_is_said_with_the_way_to_it() -> None:
     assert "http://127.0.0.1:8080" in reach_text("127.0.0.1", 8080)
     assert "ssh -L 8080:127.0.0.1:8080 " in reach_text("127.0.0.1", 8080)

@@ -20,8 +20,9 @@ from robodistill.play.picture import Picture, Plot
 from robodistill.play.policies import ZERO, Policies
 from robodistill.play.session import Session, View
 from robodistill.play.traces import Trace
+from robodistill_deploy.errors import RobodistillError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 _FRAMES, _PLOTS, _LINES, _WATCHES = 1 / 30, 1 / 4, 1 / 5, 1.0
 """[s] between two updates of the robot, of plots, of text, and two looks at the checkpoints"""
 _NUDGE = 0.25
@@ -43,11 +44,23 @@ def reach_text(host: str, port: int) -> str:
     )
 
 
+def check_address(host: str) -> None:
+    """Refuse an address that is none of this machine's: viser would look for a free port of it for ever."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise RobodistillError(
+            f"play.host={host}: this machine cannot listen there ({error.strerror}); 127.0.0.1 always works"
+        ) from error
+
+
 class PlayServer:
     """Serves one session to any number of browsers until it is closed."""
 
     def __init__(self, session: Session, policies: Policies, host: str, port: int) -> None:
         """Listen on ``host`` at ``port`` or, when that is taken, at the next free one."""
+        check_address(host)
         self.session, self.policies = session, policies
         self.loop = Loop(session)
         with contextlib.redirect_stdout(io.StringIO()):  # viser greets with a box; the verb says the address

@@ -69,13 +69,21 @@ def from_roll_pitch_yaw(roll: Tensor, pitch: Tensor, heading: Tensor) -> Tensor:
     )
 
 
-def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:
-    """Rotate a world vector (..., 3) into the frame that shares only the heading of ``quat``."""
+def heading(quat: Tensor) -> Tensor:
+    """Return cos and sin (..., 2) of the heading of ``quat``: (1, 0) straight up or down, where there is none."""
     w, x, y, z = quat.unbind(-1)
     # not by atan2, whose last bit changes with the number of worlds beside this one
-    c, s = 1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)
-    length = torch.sqrt(c * c + s * s)
-    known = length > 0.0  # straight up or down there is no heading; zero as for ``yaw``
-    c, s = torch.where(known, c / length, 1.0), torch.where(known, s / length, 0.0)
-    vx, vy, vz = vector_w.unbind(-1)
-    return torch.stack((c * vx + s * vy, -s * vx + c * vy, vz), dim=-1)
+    ahead = torch.stack((1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)), dim=-1)
+    length = torch.sqrt(ahead.square().sum(dim=-1, keepdim=True))
+    return torch.where(length > 0.0, ahead / length, torch.tensor((1.0, 0.0), dtype=quat.dtype, device=quat.device))
+
+
+def to_heading(heading: Tensor, vector_w: Tensor) -> Tensor:
+    """Turn the horizontal part (..., 2) of a world vector into the frame of ``heading`` (..., 2)."""
+    (c, s), (x, y) = heading.unbind(-1), (vector_w[..., 0], vector_w[..., 1])
+    return torch.stack((c * x + s * y, c * y - s * x), dim=-1)
+
+
+def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:
+    """Rotate a world vector (..., 3) into the frame that shares only the heading of ``quat``."""
+    return torch.cat((to_heading(heading(quat), vector_w), vector_w[..., 2:]), dim=-1)

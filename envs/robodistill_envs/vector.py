@@ -134,10 +134,7 @@ class VecEnv:
         drawn = self.draws.parameters(self.random, counter, ids, nominal=not acts.parameters)
         for name, value in drawn.items():
             world.parameters[name][ids] = value
-        for effect in self._effects:
-            effect(self.engine, world, ids)
-        if self._effects:
-            self.engine.update_constants(ids)
+        self.apply_parameters(ids)
         qpos, qvel = self.draws.state(self.random, counter, ids, default=not acts.reset)
         self.engine.reset(ids, qpos, qvel, self._default.expand(len(ids), -1))
         for tensor in (world.action, world.last_action, world.push, self._sums, world.steps):
@@ -149,6 +146,13 @@ class VecEnv:
         self._change_command(ids)
         if self.task.push:
             self._push_in[ids] = self.draws.push_in(self.random, self._counter(ids), ids)
+
+    def apply_parameters(self, ids: Tensor) -> None:
+        """Write ``world.parameters`` of worlds ``ids`` (sorted int64) into their physics, at a reset or between."""
+        for effect in self._effects:
+            effect(self.engine, self.world, ids)
+        if self._effects:
+            self.engine.update_constants(ids)
 
     def _counter(self, ids: Tensor) -> Tensor:
         return self.episode[ids] * _EPISODE + self.world.steps[ids]

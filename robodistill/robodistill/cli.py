@@ -120,11 +120,24 @@ def _call(module: ModuleType, words: list[str], show: bool) -> int:
     if wordy and hasattr(module, "run_words"):
         result = module.run_words(words)
     else:
-        config = load_config(words)
+        config = load_config(_spelt_out(words, getattr(module, "SECTION", "")))
         if show:
             return _show(config)
         result = module.run(config)
     return result if isinstance(result, int) else 0
+
+
+def _spelt_out(words: Sequence[str], section: str) -> list[str]:
+    """Put the name of a verb's own ``section`` of the configuration before keys that are found there alone."""
+    if not section:
+        return list(words)
+    import dataclasses
+    import typing
+
+    from robodistill.settings import RunConfig
+
+    own = {field.name for field in dataclasses.fields(typing.get_type_hints(RunConfig)[section])}
+    return [f"{section}.{word}" if word.partition("=")[0] in own else word for word in words]
 
 
 def load_config(words: Sequence[str]) -> Any:
@@ -146,7 +159,16 @@ def _stored(words: Sequence[str]) -> Mapping[str, Any] | None:
     if "task" in given or "run" not in given:
         return None
     run = RunFolder(Path(given.get("runs_dir", "runs")) / given["run"])
-    return run.config() if run.config_path.exists() else None
+    return {**_since_added(), **run.config()} if run.config_path.exists() else None
+
+
+def _since_added() -> Mapping[str, Any]:
+    """Return parts of the configuration that runs of earlier versions lack."""
+    from robodistill.runs import plain
+    from robodistill.settings import PlayConfig
+    from robodistill_deploy.codec import to_plain
+
+    return {"play": plain(to_plain(PlayConfig()))}
 
 
 def _show(config: Any) -> int:

@@ -25,7 +25,7 @@ _BEGIN = {
     "copied": "copied from the run to reuse",
 }
 
-FREE = ("run", "runs_dir", "quiet", "threads", "pipeline.reuse")
+FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline.reuse")
 """Keys that may change between the sessions of one run: they do not change what it makes."""
 
 StageFunction = Callable[[Any, RunFolder, Mapping[str, Any]], Mapping[str, Any]]

@@ -170,6 +170,31 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class PlayConfig:
+    """A look at a run's policies in the browser, or on video. It changes nothing that a run makes."""
+
+    host: str = "127.0.0.1"
+    """Address that the page is served on; the default is reached from this machine alone."""
+    port: int = 8080
+    checkpoint: Literal["last", "best", "latest"] = "last"
+    """``latest`` is ``last``, taken up anew whenever training has written a newer one."""
+    policy: Literal["", "teacher", "student", "onnx", "zero_action"] = ""
+    """Who drives at first; empty takes the student, or what there is."""
+    video: str = ""
+    """Write this file instead of serving a page."""
+    seconds: float = 10.0
+    """[s] of the video"""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _positive("play", seconds=self.seconds)
+        if not 0 <= self.port < 65536:
+            raise RobodistillError(f"play.port: must lie in 0..65535, got {self.port}")
+        if self.video and not self.video.endswith(".mp4"):
+            raise RobodistillError(f"play.video: name a file that ends in .mp4, got {self.video!r}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a run needs; the resolved form is saved beside its results."""
 
@@ -185,4 +210,5 @@ class RunConfig:
     """Threads of physics and of torch each; 0 is one per core."""
     quiet: bool = False
     """No progress bar."""
+    play: PlayConfig = field(default_factory=PlayConfig)
     pipeline: Any = None

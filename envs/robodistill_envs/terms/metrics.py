@@ -38,7 +38,7 @@ def yaw_rate_error(world: World) -> tuple[Tensor, Tensor]:
 
 def cost_of_transport(world: World, *, mass: float, payload: str) -> tuple[Tensor, Tensor]:
     """Return mechanical energy [J] and weight times distance [J]."""
-    speed = rewards.heading_velocity(world)[:, :2].norm(dim=1)
+    speed = rewards.heading_velocity(world).norm(dim=1)
     weight = (mass + world.parameter(payload)[:, 0]) * GRAVITY
     return rewards.power(world) * world.dt, weight * speed * world.dt
 

@@ -34,8 +34,7 @@ def base_height(world: World) -> Tensor:
 
 def push(world: World) -> Tensor:
     """Return the last push [m/s] in the frame of the robot's heading, faded to a thirtieth half a second later."""
-    kick = torch.cat((world.push, torch.zeros(world.num_envs, 1)), dim=1)
-    return rotations.to_yaw_frame(world.true("imu_quat_wxyz"), kick)[:, :2]
+    return rotations.to_heading(rewards.heading(world), world.push)
 
 
 def sin_cos(world: World, *, sensor: str) -> Tensor:

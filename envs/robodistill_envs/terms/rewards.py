@@ -25,9 +25,15 @@ def gravity(world: World) -> Tensor:
 
 
 @from_sensors
+def heading(world: World) -> Tensor:
+    """Return cos and sin (num_envs, 2) of the robot's true heading."""
+    return rotations.heading(world.true("imu_quat_wxyz"))
+
+
+@from_sensors
 def heading_velocity(world: World) -> Tensor:
-    """Return the true base velocity (num_envs, 3) [m/s] in the frame of the robot's heading."""
-    return rotations.to_yaw_frame(world.true("imu_quat_wxyz"), world.true("base_velocity_w"))
+    """Return the true horizontal base velocity (num_envs, 2) [m/s] in the frame of the robot's heading."""
+    return rotations.to_heading(heading(world), world.true("base_velocity_w"))
 
 
 @from_sensors
@@ -38,7 +44,7 @@ def touching(world: World) -> Tensor:
 
 def velocity_error(world: World) -> Tensor:
     """Return commanded minus true (vx, vy) [m/s] in the frame of the robot's heading, (num_envs, 2)."""
-    return world.command[:, :2] - heading_velocity(world)[:, :2]
+    return world.command[:, :2] - heading_velocity(world)
 
 
 @from_sensors
@@ -141,21 +147,19 @@ def foot_reference(
     In stance a foot moves against the commanded velocity at its place, centred on ``nominal`` (x, y per foot,
     heading frame, about the base); in swing it returns along a half-sine of ``height`` [m] (Raibert 1986, ch. 2).
     """
-    n, device = world.num_envs, world.device
-    place = torch.as_tensor(nominal, device=device).view(1, -1, 2)
-    vx, vy, turn = (v.view(n, 1) for v in world.command.unbind(1))
-    speed = torch.stack((vx - turn * place[..., 1], vy + turn * place[..., 0]), dim=-1)
-    phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets, device=device), 1.0)
+    n, place = world.num_envs, torch.as_tensor(nominal).view(-1, 2)
+    vx, vy, turn = world.command.split(1, dim=1)
+    speed = torch.stack((vx - turn * place[:, 1], vy + turn * place[:, 0]), dim=-1)
+    phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets), 1.0)
     swing = ((phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
     eased = swing - torch.sin(2.0 * torch.pi * swing) / (2.0 * torch.pi)
-    along = torch.where(phase < stance, 0.5 - phase / stance, eased - 0.5)
-    moving = _moving(world, still).view(n, 1)
-    target = place + speed * (along * moving * (stance / frequency)).unsqueeze(-1)
+    moving = _moving(world, still).float().unsqueeze(1)
+    along = torch.where(phase < stance, 0.5 - phase / stance, eased - 0.5) * (moving * (stance / frequency))
     foot_w = world.true("foot_position_w").view(n, -1, 3)
     relative = foot_w - world.true("base_position_w").unsqueeze(1)
-    quat = world.true("imu_quat_wxyz").unsqueeze(1).expand(n, foot_w.shape[1], 4)
-    miss = (rotations.to_yaw_frame(quat, relative)[..., :2] - target).square().sum(-1)
-    miss_z = foot_w[..., 2] - FOOT_RADIUS - height * torch.sin(torch.pi * swing) * moving
+    at = rotations.to_heading(heading(world).unsqueeze(1), relative)
+    miss = (at - place - speed * along.unsqueeze(-1)).square().sum(dim=-1)
+    miss_z = foot_w[..., 2] - FOOT_RADIUS - torch.sin(torch.pi * swing) * (height * moving)
     return (miss + miss_z.square()).sum(dim=1)
 
 

@@ -83,7 +83,7 @@ def test_a_push_changes_the_velocity_where_it_points(standing: Session, angle: f
     before = qvel[0, :2].clone()
     standing.push(0.7, angle)
     change = (qvel[0, :2] - before).numpy()  # the robot heads along x
-    assert np.allclose(change, 0.7 * np.array([math.cos(angle), math.sin(angle)]), atol=0.03)
+    assert np.allclose(change, 0.7 * np.array([math.cos(angle), math.sin(angle)]), atol=0.05)
     assert np.linalg.norm(standing.view().push) == pytest.approx(0.7, abs=1e-5)
     place = standing.view().qpos[:2]
     ticks(standing, 0.1)

@@ -95,7 +95,7 @@ def _folders(a: Path, b: Path) -> list[str]:
     differing = [n for n in sorted(names - {"manifest.json"}) if _bytes(a / n) != _bytes(b / n)]
     found = [f"{where}/{n}: differs" for n in differing if n != "tensors.safetensors"]
     if "tensors.safetensors" in differing:
-        found += _values(*(_tensors(folder / "tensors.safetensors") for folder in (a, b)), where) or [where]
+        found += _values(_tensors(a / "tensors.safetensors"), _tensors(b / "tensors.safetensors"), where) or [where]
     return found
 
 

@@ -8,12 +8,14 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from robodistill.checkpoint import LAST, load_tree
+from robodistill.pipeline import PipelineConfig, StageConfig, run_pipeline
 from robodistill.runs import RunFolder
 
 TINY = ("teacher.total_steps=20480", "student.total_steps=20480", "threads=1")
@@ -41,6 +43,22 @@ def test_two_processes_make_the_same_bits(kills: ModuleType, reference: tuple[Pa
     folder, words = reference
     assert run([*words, "run=again"]).returncode == 0
     assert kills.compare_runs(folder / "reference", folder / "again", ("teacher",)) == []
+
+
+def test_the_best_does_not_depend_on_when_checkpoints_are_written(
+    kills: ModuleType, small: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robodistill.trainer.JUDGED", 3)
+    monkeypatch.setattr("os.fsync", lambda handle: None)  # waiting for the disk tells nothing here
+    teacher = small.changed(small.config().teacher, collect={"curriculum_start": 1.0})
+    pipeline = PipelineConfig((StageConfig("teacher", "robodistill.stages:train_teacher"),))
+    for name, every_s in (("often", 0.0), ("seldom", 1e9)):
+        config = replace(small.config(), teacher=replace(teacher, checkpoint_every_s=every_s), quiet=True)
+        run_pipeline(pipeline, config, RunFolder(tmp_path / name))
+    assert kills.compare_runs(tmp_path / "often", tmp_path / "seldom", ("teacher",)) == []
+    previous, best = (load_tree(tmp_path / "often/teacher/checkpoints" / n)["iteration"] for n in ("previous", "best"))
+    assert (previous, best % 2, small.ITERATIONS) == (5, 0, 6)
+    assert load_tree(tmp_path / "seldom/teacher/checkpoints/previous")["iteration"] == 4
 
 
 @pytest.mark.slow

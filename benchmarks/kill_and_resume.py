@@ -1,7 +1,7 @@
 """Kill runs with SIGKILL at random moments, resume them by the same command, and compare with a run left alone.
 
   python benchmarks/kill_and_resume.py --kills 50
-  python benchmarks/kill_and_resume.py --kills 6 --verbs train task=go2_flat teacher.total_steps=200000
+  python benchmarks/kill_and_resume.py --kills 6 --verbs train,distill task=go2_flat teacher.total_steps=200000
 
 For each verb, rounds of a few kills until all are used: a fresh run is killed (its whole process group), the same
 command goes on, and what stands there at the end must be that of the reference, bit for bit: checkpoints, metrics
@@ -210,12 +210,13 @@ class Killer:
 
     def kill(self, process: subprocess.Popen[str], stage: str, wait: Callable[..., None]) -> bool:
         """Wait for the moment and kill; False when the process ended before."""
+        begun = time.time()
         wait(process, stage)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         killed = process.wait() == -signal.SIGKILL
         if killed:
-            self._note()
+            self._note(_newer_than(begun))
         return killed
 
     def at_any_time(self, process: subprocess.Popen[str], stage: str) -> None:
@@ -241,13 +242,13 @@ class Killer:
                 time.sleep(0.0001)
         time.sleep(self.random.uniform(0.0, 0.004))
 
-    def _note(self) -> None:
-        """Note what the kill met."""
+    def _note(self, fresh: Callable[[Path], bool]) -> None:
+        """Note what the kill met; a half that is not ``fresh`` is an earlier kill's."""
         partial = [s for s in self.stages if (r := read_record(self.run, s)) is not None and r.status == "partial"]
         self.seen[partial[-1] if partial else "between stages"] += 1
         for stage in LEARNING:
             folder = self.run.stage(stage).path / "checkpoints"
-            self.seen["half-written checkpoint"] += any((folder / f".{n}.tmp").exists() for n in ("last", "best"))
+            self.seen["half-written checkpoint"] += any(fresh(folder / f".{n}.tmp") for n in ("last", "best"))
             self.seen["between two renames"] += (folder / "previous").exists() and not (folder / "last").exists()
 
 
@@ -333,19 +334,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="of all verbs together")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--verbs", nargs="+", default=list(VERBS), choices=list(VERBS))
+    parser.add_argument("--verbs", default=",".join(VERBS), help="with commas between them")
     parser.add_argument("--folder", type=Path, help="an empty folder to keep the runs in")
     parser.add_argument("words", nargs="*", help="key=value words for robodistill, after the small ones used here")
     given = parser.parse_intermixed_args()
-    total = sum(SHARES[verb] for verb in given.verbs)
-    kills = {verb: round(given.kills * SHARES[verb] / total) for verb in given.verbs}
-    kills[given.verbs[-1]] += given.kills - sum(kills.values())
+    verbs = given.verbs.split(",")
+    if not set(verbs) <= set(VERBS):
+        parser.error(f"--verbs {given.verbs}: legal: {', '.join(VERBS)}")
+    total = sum(SHARES[verb] for verb in verbs)
+    kills = {verb: round(given.kills * SHARES[verb] / total) for verb in verbs}
+    kills[verbs[-1]] += given.kills - sum(kills.values())
     words = (*SMALL, *given.words)
     if any(word.startswith("task=") for word in given.words):
         words = (*SMALL[1:], *given.words)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        found = bench(given.folder or Path(scratch), words, given.verbs, kills, given.seed)
+        found = bench(given.folder or Path(scratch), words, verbs, kills, given.seed)
     print(f"\n{given.kills} kills, {time.monotonic() - began:.0f} s, {len(found)} differences")
     print("\n".join(found[:40]))
     return 1 if found else 0

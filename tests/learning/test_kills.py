@@ -64,9 +64,10 @@ def test_the_best_does_not_depend_on_when_checkpoints_are_written(
 @pytest.mark.slow
 def test_killed_while_a_checkpoint_is_written(kills: ModuleType, reference: tuple[Path, list[str]]) -> None:
     folder, words = reference
-    killer = kills.Killer([*words, "run=killed"], RunFolder(folder / "killed"), ("teacher",), {}, random.Random(3))
+    killer = kills.Killer([*words, "run=killed"], RunFolder(folder / "killed"), ("teacher",), {}, random.Random(5))
     assert killer.session(lambda process: killer.kill(process, "teacher", killer.half_written))
     assert not (folder / "killed" / "summary.json").exists()
+    assert 0 < load_tree(folder / "killed/teacher/checkpoints" / LAST)["iteration"] < 20  # there is one to go on from
     killer.session()
     assert kills.compare_runs(folder / "reference", folder / "killed", ("teacher",)) == []
 

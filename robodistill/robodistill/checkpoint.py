@@ -2,7 +2,8 @@
 
 A folder holds ``tensors.safetensors`` (every tensor and array), ``tree.json`` (everything else, with
 references into the first) and ``manifest.json`` (format version and the SHA-256 of each file beside it).
-Loading runs no code from the file, and a truncated or altered file is refused by name.
+Loading runs no code from the file, and a truncated or altered file is refused by name. A checkpoint called
+``last`` keeps the one that it replaces beside it, as ``previous``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from robodistill.files import read_json, sync_folder, write_synced
+from robodistill.files import sync, write_synced, writing
 from robodistill_deploy.errors import RobodistillError
 
 FORMAT = "robodistill.tree/1"
+LAST, PREVIOUS = "last", "previous"
 _TENSORS, _TREE, _MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
 # An object with this key is not a dict of the user's but a value that JSON has no form for.
 _TAG = "#"
@@ -56,17 +58,23 @@ def save_tree(folder: Path, tree: Any, texts: Mapping[str, str] | None = None) -
     """
     folder = Path(folder)
     aside, old = _aside(folder), _old(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists() and old.exists():
-        os.rename(old, folder)  # the last writer was killed between its two renames
-    for stale in (aside, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    _write(aside, tree, texts or {})
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(aside, folder)
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.exists() and old.exists():
+            os.rename(old, folder)  # the last writer was killed between its two renames
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _write(aside, tree, texts or {})
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # a part takes the space that is lacking
+            raise
+        shutil.rmtree(old, ignore_errors=True)  # only now, when two whole ones stand beside it
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(aside, folder)
+        sync(folder.parent)
+    if folder.name != LAST:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def load_tree(folder: Path) -> Any:
@@ -74,22 +82,25 @@ def load_tree(folder: Path) -> Any:
     folder = Path(folder)
     if not folder.exists() and _old(folder).exists():
         folder = _old(folder)  # a writer is, or was killed, between its two renames: this one is whole
-    if not (folder / _MANIFEST).is_file():
-        raise RobodistillError(f"checkpoint {folder}: no {_MANIFEST} there; name another")
-    manifest = read_json(folder / _MANIFEST, "checkpoint")
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else manifest
-        raise RobodistillError(f"checkpoint {folder}: format {found!r}, this version reads {FORMAT!r}")
-    digests = manifest.get("files")
-    if not isinstance(digests, dict) or not {_TENSORS, _TREE} <= set(digests):
-        raise RobodistillError(f"checkpoint {folder}: {_MANIFEST} lists too few files; restore it")
-    files = {name: _read_verified(folder, name, str(digest)) for name, digest in digests.items()}
+    try:
+        files = _read_files(folder)
+    except RobodistillError as error:
+        raise RobodistillError(f"{error}; {_remedy(folder)}") from error
     return _decode(json.loads(files[_TREE]), safetensors.torch.load(files[_TENSORS]))
 
 
 def has_tree(folder: Path) -> bool:
-    """Return whether ``folder`` holds a checkpoint (or its writer was killed while replacing one)."""
-    return any((place / _MANIFEST).is_file() for place in (Path(folder), _old(Path(folder))))
+    """Return whether a checkpoint stands at ``folder``, whole or damaged (or its writer was killed replacing one)."""
+    return any(place.exists() for place in (Path(folder), _old(Path(folder))))
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether every file of the checkpoint in ``folder`` is as it was written."""
+    try:
+        _read_files(Path(folder))
+    except RobodistillError:
+        return False
+    return True
 
 
 def _aside(folder: Path) -> Path:
@@ -97,7 +108,13 @@ def _aside(folder: Path) -> Path:
 
 
 def _old(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
+    return folder.with_name(PREVIOUS if folder.name == LAST else f".{folder.name}.old")
+
+
+def _remedy(folder: Path) -> str:
+    if folder.name == LAST and is_whole(folder.with_name(PREVIOUS)):
+        return f"add resume={PREVIOUS} to the command to go on from the one before it"
+    return "restore it, or name another"
 
 
 def _write(folder: Path, tree: Any, texts: Mapping[str, str]) -> None:
@@ -107,11 +124,35 @@ def _write(folder: Path, tree: Any, texts: Mapping[str, str]) -> None:
     files[_TENSORS] = safetensors.torch.save(tensors)
     files[_TREE] = json.dumps(encoded, indent=1, allow_nan=False).encode()
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    files[_MANIFEST] = json.dumps({"format": FORMAT, "files": digests}, indent=1).encode()
+    files[_MANIFEST] = _manifest({"format": FORMAT, "files": digests}).encode()
     folder.mkdir()
     for name, data in files.items():
         write_synced(folder / name, data)
-    sync_folder(folder)
+    sync(folder)
+
+
+def _manifest(content: Any) -> str:
+    return json.dumps(content, indent=1)
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a checkpoint by name; whatever differs from what was written is a RobodistillError."""
+    if not (folder / _MANIFEST).is_file():
+        raise RobodistillError(f"checkpoint {folder}: no {_MANIFEST} there")
+    text = (folder / _MANIFEST).read_bytes()
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise RobodistillError(f"checkpoint {folder}: {_MANIFEST} is truncated or altered") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else manifest
+        raise RobodistillError(f"checkpoint {folder}: format {found!r}, this version reads {FORMAT!r}")
+    digests = manifest.get("files")
+    if not isinstance(digests, dict) or not {_TENSORS, _TREE} <= set(digests):
+        raise RobodistillError(f"checkpoint {folder}: {_MANIFEST} lists too few files")
+    if text != _manifest(manifest).encode():  # its own bytes are in no digest: not even a space may differ
+        raise RobodistillError(f"checkpoint {folder}: {_MANIFEST} is altered")
+    return {name: _read_verified(folder, name, str(digest)) for name, digest in digests.items()}
 
 
 def _read_verified(folder: Path, name: str, digest: str) -> bytes:
@@ -120,9 +161,7 @@ def _read_verified(folder: Path, name: str, digest: str) -> bytes:
     except OSError as error:
         raise RobodistillError(f"checkpoint {folder}: {name} cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise RobodistillError(
-            f"checkpoint {folder}: {name} ({len(data)} bytes) is truncated or altered; restore it"
-        )
+        raise RobodistillError(f"checkpoint {folder}: {name} ({len(data)} bytes) is truncated or altered")
     return data
 
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import robodistill.verbs
+from robodistill.files import refused
 from robodistill_deploy.errors import RobodistillError, unknown
 
 OVERVIEW = """\
@@ -64,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        line = refused(error, error.filename or "a file")
+        if line is None:
+            raise
+        print(f"robodistill: {line}", file=sys.stderr)
+        return 2
 
 
 def set_threads(environment: dict[str, str] | None = None) -> None:
@@ -120,9 +127,15 @@ def _call(module: ModuleType, words: list[str], show: bool) -> int:
     if wordy and hasattr(module, "run_words"):
         result = module.run_words(words)
     else:
+        words, back = _take_resume(words)
         config = load_config(_spelt_out(words, getattr(module, "SECTION", "")))
         if show:
             return _show(config)
+        if back:
+            from robodistill.resume import fall_back
+            from robodistill.runs import RunFolder
+
+            fall_back(RunFolder(Path(config.runs_dir) / config.run))
         result = module.run(config)
     return result if isinstance(result, int) else 0
 
@@ -138,6 +151,15 @@ def _spelt_out(words: Sequence[str], section: str) -> list[str]:
 
     own = {field.name for field in dataclasses.fields(typing.get_type_hints(RunConfig)[section])}
     return [f"{section}.{word}" if word.partition("=")[0] in own else word for word in words]
+
+
+def _take_resume(words: list[str]) -> tuple[list[str], bool]:
+    """Split ``resume=previous`` off the words: it says what to do now, and is no part of a run's configuration."""
+    given = [word.partition("=")[2] for word in words if word.startswith("resume=")]
+    for value in given:
+        if value != "previous":
+            raise RobodistillError(unknown("resume", value, ["previous"]))
+    return [word for word in words if not word.startswith("resume=")], bool(given)
 
 
 def load_config(words: Sequence[str]) -> Any:

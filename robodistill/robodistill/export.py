@@ -6,7 +6,6 @@ import datetime
 import importlib.metadata
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import onnxscript
 import torch
 from torch import Tensor, nn
 
+from robodistill.files import writing
 from robodistill.runs import git_state
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.policy_file import METADATA_KEY, stamp
@@ -240,10 +240,10 @@ def export_policy(
     model = to_onnx(graph)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, policy_spec.to_json()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".onnx")
-    os.close(handle)
-    onnx.save_model(model, name)
-    stamp(name)
-    os.replace(name, path)
+    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")  # one name: what a killed export left is written over
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save_model(model, str(aside))
+        stamp(aside)
+        os.replace(aside, path)
     return policy_spec

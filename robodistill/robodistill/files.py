@@ -1,19 +1,59 @@
-"""Files that are either whole or absent: written aside, synced to the disk, renamed."""
+"""Files that are either whole or absent: written aside, synced to the disk, renamed.
+
+What the disk refuses is a WriteError, one line that names the file and the remedy.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from robodistill_deploy.errors import RobodistillError
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "mount it writable or choose another place with runs_dir=<folder>",
+    errno.EACCES: "make it writable for you or choose another place with runs_dir=<folder>",
+    errno.EPERM: "make it writable for you or choose another place with runs_dir=<folder>",
+    errno.EIO: "check the disk",
+}
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a power cut; a rename alone may sit in a cache."""
-    handle = os.open(folder, os.O_RDONLY)
+
+class WriteError(RobodistillError):
+    """The disk refused a write; what was whole before is still whole."""
+
+
+def refused(error: OSError, path: Path | str) -> WriteError | None:
+    """Return the line for a write to ``path`` that the disk refused; None for errors that are no such refusal."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    return WriteError(f"{path}: cannot be written: {error.strerror}; {remedy}, then give the same command again")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses inside into a WriteError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        line = refused(error, path)
+        if line is None:
+            raise
+        raise line from error
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut; a rename alone may sit in a cache."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -28,13 +68,31 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` in one step: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` in one step: a reader sees the old file or the new one, never a part."""
     aside = path.with_name(f".{path.name}.tmp")
-    write_synced(aside, text.encode())
-    os.replace(aside, path)
-    sync_folder(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_synced(aside, data)
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # a part takes the space that is lacking
+            raise
+        sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` in one step."""
+    write_bytes(path, text.encode())
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add ``data`` to the end of ``path``; a part of it may stay there when the disk refuses the rest."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from robodistill.files import write_text
+from robodistill.files import append, write_bytes, write_text, writing
 from robodistill_deploy.errors import RobodistillError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 _COUNTERS = ("iteration", "env_steps", "wall_s")
 
@@ -32,16 +33,9 @@ class MetricsLog:
         self.path = Path(folder) / "metrics.jsonl"
         self._events = Path(folder) / "tensorboard"
         self._tensorboard = tensorboard
-        self._writer: SummaryWriter | None = None
+        self._event_file: Path | None = None
         self._clock = clock
         self._start = clock() - _last_wall(read_metrics(self.path))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-
-    def __enter__(self) -> MetricsLog:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def wall_s(self) -> float:
@@ -60,9 +54,10 @@ class MetricsLog:
         }
         line |= {key: float(value) for key, value in values.items()}
         encoded = {key: value if math.isfinite(value) else None for key, value in line.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(encoded, allow_nan=False) + "\n")
-        self._show(line, time.time())
+        append(self.path, (json.dumps(encoded, allow_nan=False) + "\n").encode())
+        if self._tensorboard:
+            self._event_file, start = (self._event_file, b"") if self._event_file else self._begin()
+            append(self._event_file, start + _event(line, time.time()))
 
     def truncate_to(self, iteration: int) -> None:
         """Forget all lines after ``iteration``, so that a resumed run's log is that of one run."""
@@ -71,32 +66,48 @@ class MetricsLog:
         write_text(self.path, "".join(f"{text}\n" for text in texts))
         self._start = self._clock() - _last_wall(kept)
         # A killed writer's event file ends before or after the checkpoint: write it anew from the lines.
-        self.close()
-        for old in self._events.glob("events.out.tfevents.*"):
-            old.unlink()
-        origin = time.time() - _last_wall(kept)
-        for line in kept:
-            self._show(line, origin + line["wall_s"])
+        with writing(self._events):
+            for old in self._events.glob("*.tfevents.*"):
+                old.unlink()
+        self._event_file = None
+        if self._tensorboard and kept:
+            self._event_file, start = self._begin()
+            origin = time.time() - _last_wall(kept)
+            write_bytes(self._event_file, start + b"".join(_event(k, origin + k["wall_s"]) for k in kept))
 
-    def close(self) -> None:
-        """Write out what tensorboard still holds in memory; writing again reopens it."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+    def _begin(self) -> tuple[Path, bytes]:
+        """Return a new event file's path, by whose name tensorboard orders files, and how it begins."""
+        now = time.time()
+        path = self._events / f"events.out.tfevents.{int(now):010d}.{platform.node()}.{os.getpid()}"
+        return path, _record(_message("event", "Event")(wall_time=now, file_version="brain.Event:2"))
 
-    def _show(self, line: Mapping[str, Any], wall_time: float) -> None:
-        if not self._tensorboard:
-            return
-        writer = self._writer = self._writer or self._open()
-        for key, value in line.items():
-            if key not in _COUNTERS and math.isfinite(value):
-                writer.add_scalar(key, value, line["iteration"], walltime=wall_time)
-        writer.add_scalar("time/env_steps", line["env_steps"], line["iteration"], walltime=wall_time)
 
-    def _open(self) -> SummaryWriter:
-        from torch.utils.tensorboard import SummaryWriter
+def _event(line: Mapping[str, Any], wall_time: float) -> bytes:
+    """Return the scalars of one iteration as a record of tensorboard's event files."""
+    scalars = {k: v for k, v in line.items() if k not in _COUNTERS and math.isfinite(v)}
+    scalars["time/env_steps"] = line["env_steps"]
+    summary = _message("summary", "Summary")
+    values = [summary.Value(tag=key, simple_value=value) for key, value in scalars.items()]
+    event = _message("event", "Event")
+    return _record(event(wall_time=wall_time, step=line["iteration"], summary=summary(value=values)))
 
-        return SummaryWriter(str(self._events), flush_secs=30)
+
+def _message(module: str, name: str) -> Any:
+    # by name: protobuf makes these classes at run time
+    return getattr(importlib.import_module(f"tensorboard.compat.proto.{module}_pb2"), name)
+
+
+def _record(event: Any) -> bytes:
+    """Frame a message with length and checksums.
+
+    Written here and now, not by torch's SummaryWriter: its thread loses up to half a minute to a kill, and a full
+    disk ends it with a traceback of its own.
+    """
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    frame = io.BytesIO()
+    RecordWriter(frame).write(event.SerializeToString())
+    return frame.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robodistill.files import writing
 from robodistill.records import StageRecord, copy_stage, read_record, recorded
 from robodistill.runs import RunFolder, another_configuration, differences, plain
 from robodistill.summaries import summarise
@@ -123,8 +124,9 @@ def run_pipeline(
             # All at once: a typo in the last one shows now, and a finished run is shown without importing torch.
             functions = functions or {each.name: resolve(each.type) for each in pipeline.stages}
             _perform(pipeline, stage, functions[stage.name], config, run, done)
-            run.stage(stage.name).write_summary(summarise(values, {stage.name: record}, verb))
             run.write_summary(summarise(values, done, verb), "partial")
+        if not run.stage(stage.name).summary_path.exists():  # new, or killed between the record and this
+            run.stage(stage.name).write_summary(summarise(values, {stage.name: record}, verb))
         _publish(run, record)
     run.write_summary(
         summarise(values, done, verb), "complete" if len(done) == len(pipeline.stages) else "partial"
@@ -143,6 +145,7 @@ def _perform(
     """Call a stage's function and keep what it gives in its record."""
     record, folder = done[stage.name], run.stage(stage.name)
     folder.write_config(to_plain(config))
+    folder.summary_path.unlink(missing_ok=True)  # of a result that is no longer there
     inputs: dict[str, Any] = {}
     for name, source in stage.inputs.items():
         giver, _, output = source.partition(".")
@@ -244,5 +247,6 @@ def _publish(run: RunFolder, record: StageRecord) -> None:
         target = run.path / Path(path).name
         if Path(path) != target:
             aside = target.with_name(f".{target.name}.tmp")
-            shutil.copyfile(path, aside)
-            os.replace(aside, target)
+            with writing(target):
+                shutil.copyfile(path, aside)
+                os.replace(aside, target)

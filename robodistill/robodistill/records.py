@@ -7,12 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robodistill.files import finite_or_none, read_json, write_json
+from robodistill.files import WriteError, finite_or_none, read_json, write_json, writing
 from robodistill.runs import RunFolder
 from robodistill_deploy.errors import RobodistillError
 
@@ -95,8 +95,9 @@ def copy_stage(source: RunFolder, target: RunFolder, stage: str) -> None:
     final = target.stage(stage).path
     aside = final.with_name(f".{final.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(source.stage(stage).path, aside)
-    os.rename(aside, final)
+    with writing(final):
+        shutil.copytree(source.stage(stage).path, aside)
+        os.rename(aside, final)
 
 
 @contextmanager
@@ -104,11 +105,19 @@ def recorded(record: StageRecord, run: RunFolder) -> Iterator[None]:
     """Keep the record on disk around a stage's work, with the time spent even when the work is interrupted."""
     start, before = time.monotonic(), record.wall_s
     write_record(record, run)
+
+    def spent() -> float:
+        return round(before + time.monotonic() - start, 3)
+
     try:
         yield
-    finally:
-        record.wall_s = round(before + time.monotonic() - start, 3)
-        write_record(record, run)
+    except BaseException:
+        record.wall_s = spent()
+        with suppress(WriteError):  # what stopped the work says more than that the disk is still full
+            write_record(record, run)
+        raise
+    record.wall_s = spent()
+    write_record(record, run)
 
 
 def _with_paths(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
-        """Return the folder of the checkpoint called ``name``, such as ``last`` or ``best``."""
+        """Return the folder of the checkpoint called ``name``: ``last``, ``previous`` (the one before) or ``best``."""
         return self.path / "checkpoints" / name
 
     def stage(self, name: str) -> RunFolder:
@@ -85,7 +85,6 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``, with the state of the code, in one step."""
-        self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump({PROVENANCE: provenance(), **plain(config)}, sort_keys=False)
         write_text(self.config_path, text)
 

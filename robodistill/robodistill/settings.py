@@ -135,7 +135,7 @@ class TrainConfig:
     copy_head: bool = False
     """Students: start with the teacher's actor and its statistics, which then stand still."""
     checkpoint_every_s: float = 60.0
-    """[s] between two checkpoints; the last iteration always makes one."""
+    """[s] between two checkpoints at most; the end and each twentieth of the training always make one."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

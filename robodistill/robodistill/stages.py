@@ -50,9 +50,10 @@ def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
 def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunFolder, title: str) -> Outputs:
     """Train to the end with log, checkpoints and progress; return the outputs of a training stage."""
     log = MetricsLog(folder.path)
+    trainer.threads = config.threads
     trainer.resume(folder)
     log.truncate_to(trainer.iteration)
-    with log, Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:
+    with Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:
 
         def report(iteration: int, env_steps: int, figures: dict[str, float]) -> None:
             log.write(iteration, env_steps, figures)

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from robodistill.checkpoint import has_tree, load_tree, save_tree
+from robodistill.checkpoint import LAST, has_tree, load_tree, save_tree
 from robodistill.collect import Collector
+from robodistill.files import sync, writing
 from robodistill.networks import checkpoint_texts
 from robodistill.phases import Phase
+from robodistill.resume import conditions, warn_of_changes
 from robodistill.runs import RunFolder
 from robodistill.settings import TrainConfig
 from robodistill.symmetry import Mirror
@@ -25,6 +27,9 @@ from robodistill_policies.policy import Policy
 Report = Callable[[int, int, dict[str, float]], None]
 """Called after each iteration with its number, the env steps so far and the figures."""
 
+JUDGED = 20
+"""Evenly spread iterations after which ``best`` may change: fixed ones, whenever the run was stopped."""
+
 
 class Trainer:
     """Trains the networks of one TrainConfig in one VecEnv."""
@@ -35,6 +40,8 @@ class Trainer:
         self.config, self.env, self.networks = config, env, networks
         self.saved = saved
         """The policy whose architecture its checkpoints spell out."""
+        self.threads = 0
+        """Threads of the physics as configured, for the checkpoint to remember."""
         self.generator = torch.Generator().manual_seed(seed)
         mirror = Mirror(env.spec) if any(p.mirror for p in config.method.phases.values()) else None
         self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
@@ -90,20 +97,27 @@ class Trainer:
         self.env.repro_folder = folder.path
         for phase in self.phases.values():
             phase.repro_folder = folder.path
-        if has_tree(folder.checkpoint("last")):
-            self.load_state_dict(load_tree(folder.checkpoint("last")))
+        if has_tree(folder.checkpoint(LAST)):
+            state = load_tree(folder.checkpoint(LAST))
+            warn_of_changes(state.pop("conditions", {}), conditions(self.threads))
+            self.load_state_dict(state)
 
     def run(self, folder: RunFolder, report: Report) -> None:
-        """Train to the end; ``last`` is the latest checkpoint, ``best`` the saved one of highest smoothed return."""
+        """Train to the end; ``last`` is the latest checkpoint, ``best`` the judged one of highest smoothed return."""
         saved = time.monotonic()
         while self.iteration < self.config.iterations:
             figures = self.iterate()
             report(self.iteration, self.env_steps, figures)
             self._follow(figures)
-            last = self.iteration == self.config.iterations
-            if last or time.monotonic() - saved > self.config.checkpoint_every_s:
+            if self._judged or time.monotonic() - saved > self.config.checkpoint_every_s:
                 self._save(folder)
                 saved = time.monotonic()
+
+    @property
+    def _judged(self) -> bool:
+        """Return whether this iteration is one of those that may be the best; the last one always is."""
+        now, before = (i * JUDGED // self.config.iterations for i in (self.iteration, self.iteration - 1))
+        return now > before
 
     def _follow(self, figures: dict[str, float]) -> None:
         """Smooth the return of the episodes that the trained policy drove itself, at the task's full size."""
@@ -116,10 +130,16 @@ class Trainer:
         policy = self.networks[self.saved]
         assert isinstance(policy, Policy)
         texts = checkpoint_texts(policy, self.env.spec)
-        if self.recent_return > self.best_return:
+        if folder.metrics_path.exists():
+            with writing(folder.metrics_path):
+                sync(folder.metrics_path)  # after a power cut the log must reach as far as the checkpoint
+        names = [LAST]
+        if self._judged and self.recent_return > self.best_return:
             self.best_return = self.recent_return
-            save_tree(folder.checkpoint("best"), self.state_dict(), texts)
-        save_tree(folder.checkpoint("last"), self.state_dict(), texts)
+            names = ["best", LAST]
+        state = {**self.state_dict(), "conditions": conditions(self.threads)}
+        for name in names:
+            save_tree(folder.checkpoint(name), state, texts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, optimisers, collector, environment, random state and counters."""

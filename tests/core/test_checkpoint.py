@@ -171,10 +171,17 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 def test_replacing_leaves_nothing_behind(tmp_path: Path) -> None:
     for n in range(3):
-        save_tree(tmp_path / "last", {"n": n}, {"extra.txt": "x"} if n == 0 else None)
-    assert load_tree(tmp_path / "last") == {"n": 2}
+        save_tree(tmp_path / "best", {"n": n}, {"extra.txt": "x"} if n == 0 else None)
+    assert load_tree(tmp_path / "best") == {"n": 2}
     left = sorted(p.name for p in tmp_path.rglob("*"))
-    assert left == ["last", "manifest.json", "tensors.safetensors", "tree.json"]
+    assert left == ["best", "manifest.json", "tensors.safetensors", "tree.json"]
+
+
+def test_the_last_one_keeps_the_one_before_it(tmp_path: Path) -> None:
+    for n in range(4):
+        save_tree(tmp_path / "last", {"n": n})
+    assert (load_tree(tmp_path / "last"), load_tree(tmp_path / "previous")) == ({"n": 3}, {"n": 2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "previous"]
 
 
 def _killed_at(step: int, body: Callable[[], None]) -> bool:
@@ -200,10 +207,12 @@ def _killed_at(step: int, body: Callable[[], None]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_killed_at_any_step_the_old_or_the_new_one_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_killed_at_any_step_the_old_or_the_new_one_loads(tmp_path: Path, name: str) -> None:
     seen: list[int] = []
     for step in range(60):
-        folder = tmp_path / str(step) / "last"
+        folder = tmp_path / str(step) / name
+        save_tree(folder, {"n": -1})
         save_tree(folder, {"n": 0, "w": torch.zeros(3)})
         killed = _killed_at(step, lambda place=folder: save_tree(place, {"n": 1, "w": torch.ones(3)}))
         tree = load_tree(folder)
@@ -213,7 +222,10 @@ def test_killed_at_any_step_the_old_or_the_new_one_loads(tmp_path: Path) -> None
         # The next writer finds its way from whatever was left.
         save_tree(folder, {"n": 2})
         assert load_tree(folder) == {"n": 2}
-        assert [p.name for p in folder.parent.iterdir()] == ["last"]
+        left = sorted(p.name for p in folder.parent.iterdir())
+        assert left == (["last", "previous"] if name == "last" else ["best"])
+        if name == "last":
+            assert same(load_tree(folder.with_name("previous")), tree)
         if not killed:
             break
     else:

@@ -32,10 +32,10 @@ def _events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_lines_and_events(tmp_path: Path) -> None:
     clock = Clock()
-    with MetricsLog(tmp_path, clock=clock) as log:
-        for i in range(3):
-            clock.now += 2.0
-            log.write(i, 10 * i, {"loss/value": i / 2, "episode/return": math.nan if i == 0 else 1.0})
+    log = MetricsLog(tmp_path, clock=clock)
+    for i in range(3):
+        clock.now += 2.0
+        log.write(i, 10 * i, {"loss/value": i / 2, "episode/return": math.nan if i == 0 else 1.0})
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert first == {"iteration": 0, "env_steps": 0, "wall_s": 2.0, "loss/value": 0.0, "episode/return": None}
     assert math.isnan(read_metrics(tmp_path / "metrics.jsonl")[0]["episode/return"])
@@ -47,10 +47,10 @@ def test_lines_and_events(tmp_path: Path) -> None:
 
 def test_resumed_is_one_run(tmp_path: Path) -> None:
     whole, broken = Clock(), Clock()
-    with MetricsLog(tmp_path / "whole", clock=whole) as log:
-        for i in range(6):
-            whole.now += 1.0
-            log.write(i, i, {"loss/a": i * 1.25, "b": math.inf if i == 1 else 0.0})
+    log = MetricsLog(tmp_path / "whole", clock=whole)
+    for i in range(6):
+        whole.now += 1.0
+        log.write(i, i, {"loss/a": i * 1.25, "b": math.inf if i == 1 else 0.0})
     killed = MetricsLog(tmp_path / "broken", clock=broken)
     for i in range(4):
         broken.now += 1.0
@@ -58,12 +58,13 @@ def test_resumed_is_one_run(tmp_path: Path) -> None:
     with killed.path.open("a") as file:
         file.write('{"iteration": 4, "env_st')
     broken.now += 1000.0  # the time between the sessions is nobody's
-    with MetricsLog(tmp_path / "broken", clock=broken) as log:
-        log.truncate_to(2)
-        for i in range(3, 6):
-            broken.now += 1.0
-            log.write(i, i, {"loss/a": i * 1.25, "b": 0.0})
-    killed.close()
+    (events,) = (tmp_path / "broken/tensorboard").iterdir()
+    events.write_bytes(events.read_bytes()[:-7])  # killed half-way through a record
+    log = MetricsLog(tmp_path / "broken", clock=broken)
+    log.truncate_to(2)
+    for i in range(3, 6):
+        broken.now += 1.0
+        log.write(i, i, {"loss/a": i * 1.25, "b": 0.0})
     assert (tmp_path / "broken/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
     assert _events(tmp_path / "broken") == _events(tmp_path / "whole")
 
@@ -76,8 +77,8 @@ def test_a_broken_line_inside_is_named(tmp_path: Path) -> None:
 
 
 def test_without_tensorboard_no_folder(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, tensorboard=False) as log:
-        log.write(0, 1, {"a": 2.0})
-        with pytest.raises(RobodistillError, match="'wall_s' is one of the log's counters"):
-            log.write(1, 2, {"wall_s": 2.0})
+    log = MetricsLog(tmp_path, tensorboard=False)
+    log.write(0, 1, {"a": 2.0})
+    with pytest.raises(RobodistillError, match="'wall_s' is one of the log's counters"):
+        log.write(1, 2, {"wall_s": 2.0})
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]

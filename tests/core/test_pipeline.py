@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import sys
 from collections.abc import Mapping
@@ -133,6 +134,42 @@ def test_resumes_at_the_stage_that_was_stopped(toys: Toys, tmp_path: Path, faili
     for timing in ("wall_s", "stages", "env_steps_per_s"):
         del fresh[timing]
     assert {key: outcome.summary[key] for key in fresh} == fresh
+
+
+def test_killed_between_a_record_and_its_summary_the_summary_is_written_later(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    run_pipeline(PIPELINE, Settings(), run)
+    summary = run.stage("teacher").summary()
+    run.stage("teacher").summary_path.unlink()
+    run_pipeline(PIPELINE, Settings(), run)
+    assert toys.calls == ["teach", "export", "evaluate"]
+    assert run.stage("teacher").summary() == summary
+
+
+def test_a_stage_that_runs_again_shows_no_summary_of_the_time_before(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    run_pipeline(PIPELINE, Settings(), run)
+    (run.stage("teacher").path / "net").unlink()
+    toys.fail_in = "teach"
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(PIPELINE, Settings(), run)
+    assert not run.stage("teacher").summary_path.exists()
+    assert run.stage("export").summary_path.exists()
+
+
+def test_what_stopped_the_work_is_shown_though_the_record_cannot_be_written(
+    toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def stop(name: str, folder: RunFolder) -> None:
+        monkeypatch.setattr("os.fsync", full)
+        raise RobodistillError("the reason")
+
+    monkeypatch.setattr(toys, "begin", stop)
+    with pytest.raises(RobodistillError, match="the reason"):
+        run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
 
 
 def test_time_of_all_sessions_counts(toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

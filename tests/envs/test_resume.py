@@ -80,6 +80,38 @@ def test_restored_environment_goes_on_bit_for_bit(name: str, before: int, make_e
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_world_goes_its_way_however_many_are_beside_it(name: str, threads: int, make_env: MakeEnv) -> None:
+    """Through staggered episodes, resets, commands and pushes, on one thread and on two, also after a restart."""
+    task = lively(make_env(name, 1).task)
+    few, many = make_env(task, N), make_env(task, 3 * N, threads=threads)
+    for env in (few, many):
+        env.progress = 0.7
+        env.reset(6, stagger=True)
+    generator = torch.Generator().manual_seed(8)
+    ended = 0
+    for tick in range(60):
+        if tick == 30:
+            restored = make_env(task, 3 * N, seed=99, threads=3 - threads)
+            restored.load_state_dict(many.state_dict())
+            many = restored
+        action = 0.6 * torch.randn(3 * N, few.action_dim, generator=generator)
+        a, b = few.step(action[:N]), many.step(action)
+        pairs = [(a[0][g], b[0][g]) for g in a[0]] + [(a[4]["final_obs"][g], b[4]["final_obs"][g]) for g in a[0]]
+        pairs += list(zip(a[1:4], b[1:4], strict=True))
+        assert all(torch.equal(x, y[:N]) for x, y in pairs), tick
+        if len(a[4]["done_ids"]):
+            mine = b[4]["done_ids"] < N
+            ended += int(mine.sum())
+            theirs, ours = leaves(b[4]["episode"]), leaves(a[4]["episode"])
+            assert all(torch.equal(value, theirs[key][mine]) for key, value in ours.items())
+    assert ended >= N
+    for key, value in few.world.parameters.items():
+        assert torch.equal(value, many.world.parameters[key][:N])
+        assert not torch.equal(value, many.world.parameters[key][N : 2 * N])  # the others are others
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_a_restored_environment_sees_what_was_seen(name: str, make_env: MakeEnv) -> None:
     env = make_env(name, N)
     obs = env.reset(3)

@@ -25,9 +25,9 @@ def _one_thread_and_seed() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _load(name: str) -> ModuleType:
-    """Import a module beside this file, which pytest does not do by itself."""
-    spec = importlib.util.spec_from_file_location(f"learning_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+def _load(name: str, folder: Path = Path(__file__).parent) -> ModuleType:
+    """Import a module beside this file, which pytest does not do by itself, or of another folder."""
+    spec = importlib.util.spec_from_file_location(f"learning_tests_{name}", folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -52,3 +52,9 @@ def teacher(small: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 def toys() -> ModuleType:
     """Return ``toys.py``."""
     return _load("toys")
+
+
+@pytest.fixture(scope="session")
+def kills() -> ModuleType:
+    """Return the benchmark ``kill_and_resume.py``, which compares runs and kills them."""
+    return _load("kill_and_resume", Path(__file__).parents[2] / "benchmarks")

@@ -12,7 +12,7 @@ from robodistill.evaluation import statistics
 from robodistill.evaluation.drivers import Driver
 from robodistill.evaluation.probe import privileged_r2
 from robodistill.evaluation.rollout import Rollout, as_arrays, roll_out
-from robodistill.files import write_json
+from robodistill.files import write_json, writing
 from robodistill.settings import EvaluateConfig
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.vector import VecEnv
@@ -83,6 +83,7 @@ def write_files(
     episodes["command"] = first.commands.numpy()
     worlds = first.recorded.numpy()
     trajectories |= {f"parameter.{key}": value.numpy()[worlds] for key, value in first.parameters.items()}
-    np.savez_compressed(folder / "episodes.npz", **episodes)
-    np.savez_compressed(folder / "trajectories.npz", **trajectories)
+    for name, arrays in (("episodes.npz", episodes), ("trajectories.npz", trajectories)):
+        with writing(folder / name):
+            np.savez_compressed(folder / name, **arrays)
     write_json(folder / "evaluation.json", result)

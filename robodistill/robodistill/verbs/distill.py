@@ -9,6 +9,7 @@ Writes  runs/<run>/student/: checkpoints/{last,best}, metrics.jsonl, tensorboard
 Keys    student.total_steps=1200000              environment steps
         student.policy.encoder.history=48        steps that a windowed memory (tcn, stack, transformer) sees
         student.method.collect.drivers.teacher=[0.5,0.0]   share of episodes the teacher drives, first and last
+        resume=previous                          where the last checkpoint is damaged, go on from the one before
 
 Before it learns, the teacher is replayed in the student's environment and its return is shown; a teacher trained on
 other terms or joints is refused by name.

@@ -16,6 +16,7 @@ Keys    task=<name>             what to learn; robodistill list tasks
         pipeline=<name>         another list of stages; robodistill list pipelines
         pipeline.reuse=<run>    copy from another run each finished stage that would come out the same
         quiet=true              no progress bars
+        resume=previous         where a last checkpoint is damaged, go on from the one before it
 
 Example: change the evaluation, keep the teacher and the student
   robodistill pipeline task=go2_flat run=demo2 evaluate.episodes=2048 pipeline.reuse=demo

@@ -10,6 +10,7 @@ Keys    teacher.total_steps=4000000              environment steps, of all world
         teacher.method.phases.ppo.lr=1e-3        any key of the method; --config lists them
         seed=0                                   of everything random
         threads=2                                of physics and torch; 0 is all cores
+        resume=previous                          where the last checkpoint is damaged, go on from the one before
 
 Watch it: tensorboard --logdir runs. Stopped, the same command goes on from the last checkpoint.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -15,21 +14,20 @@ from torch import Tensor
 
 from robodistill.config import groups
 from robodistill_deploy.errors import SpecError
-from robodistill_envs.config import ActionConfig, RobotConfig, SensorConfig, SignalConfig, TaskConfig, spread
+from robodistill_envs.config import TaskConfig, spread
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import build_model
 from robodistill_envs.motor_config import MotorConfig
-from robodistill_envs.motors import robot_nq
-from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_envs.vector import VecEnv
 
 MakeEnv = Callable[..., VecEnv]
 LoadTask = Callable[..., TaskConfig]
 MakeLever = Callable[..., MjbatchEngine]
 TASKS = sorted(groups()["task"])
-LINK, ROTOR, LIMIT = 0.02, 0.01, 20.0
-"""[kg m^2] of the lever and of its motor, [N m]"""
 CORNER, NO_LOAD = 10.0, 30.0
 """[rad/s]"""
+LIMIT, INERTIA = 20.0, 0.03
+"""[N m], [kg m^2] of the lever: motor and link together"""
 SLOPE = LIMIT / (NO_LOAD - CORNER)
 LINE = MotorConfig(torque_speed=True, corner_speed=(CORNER,), no_load_speed=(NO_LOAD,))
 GO2_ON = (
@@ -40,8 +38,6 @@ GO2_ON = (
     "task.robot.motors.damping_scale=[0.5,2.0]",
     "task.robot.motors.backlash=[0.01]",
 )
-LEVER = f"""<mujoco><worldbody><body><joint name="lever" axis="0 1 0" armature="{ROTOR}"/>
-<inertial pos="0 0 0" mass="1" diaginertia="{LINK} {LINK} {LINK}"/></body></worldbody></mujoco>"""
 
 
 def limited(wanted: Tensor, speed: Tensor, slope: Tensor | float, limit: Tensor | float) -> Tensor:
@@ -57,40 +53,6 @@ def limited(wanted: Tensor, speed: Tensor, slope: Tensor | float, limit: Tensor 
     along = torch.minimum(line, torch.sign(speed) * wanted)
     overrun = torch.sign(speed) * torch.maximum(-torch.as_tensor(limit), along)
     return torch.where(speed.abs() > NO_LOAD, overrun, torch.where(drives, driven, free))
-
-
-@pytest.fixture
-def lever(load_task: LoadTask, tmp_path: Path) -> MakeLever:
-    """``lever(motors, kind, worlds, dt)``: an engine of levers without gravity, driven by torque or position."""
-
-    def make(
-        motors: MotorConfig, kind: str = "joint_effort", worlds: int = 1, dt: float = 0.001, kp: float = 50.0
-    ) -> MjbatchEngine:
-        (tmp_path / "lever.xml").write_text(LEVER)
-        action = ActionConfig(
-            name="drive", kind="joint_effort" if kind == "joint_effort" else "joint_position", names=("lever",),
-            default=(0.0,), scale=(1.0,), lower=(-9.0,), upper=(9.0,), unit="1", effort_limit=(LIMIT,),
-            velocity_limit=(NO_LOAD,), kp=(kp,), kd=(1.0,),
-        )  # fmt: skip
-        sensors = tuple(
-            SensorConfig(name, kind_of, "joint", ("lever",), ("lever",), "rad", "joint")
-            for name, kind_of in (("joint_pos", "jointpos"), ("joint_vel", "jointvel"))
-        )
-        truth = (SensorConfig("link", "jointpos", "joint", ("lever",), ("lever",), "rad", "joint"),)
-        robot = RobotConfig("lever", str(tmp_path / "lever.xml"), False, (action,), sensors, truth, motors=motors)
-        base = load_task("pendulum_swingup")
-        task = replace(
-            base, robot=robot, physics=replace(base.physics, timestep=dt), control_dt=dt, delayed=False, effects=(),
-        )  # fmt: skip
-        return MjbatchEngine(build_model(task), worlds, 1)
-
-    return make
-
-
-def reading(engine: MjbatchEngine, name: str) -> Tensor:
-    """Return (N,) of a sensor without delay."""
-    adr = engine.model.sensor(f"true.{name}.lever").adr[0]
-    return engine.sensordata[:, adr].double()
 
 
 # -- torque and speed --------------------------------------------------------------------------
@@ -129,15 +91,15 @@ def test_torque_at_speed_in_all_four_quadrants(lever: MakeLever, kind: str) -> N
 
 def test_the_limit_acts_at_every_physics_step(lever: MakeLever) -> None:
     """One call of many steps from rest at full torque: constant acceleration, then an exponential."""
-    inertia, seconds, dt = LINK + ROTOR, 0.06, 0.0005
+    seconds, dt = 0.06, 0.0005
     engine, ideal = lever(LINE, dt=dt), lever(MotorConfig(), dt=dt)
     for each in (engine, ideal):
         each.state("ctrl")[:] = LIMIT
         each.step(round(seconds / dt))
-    bend = CORNER * inertia / LIMIT  # when the corner speed is reached
-    exact = NO_LOAD - (NO_LOAD - CORNER) * math.exp(-SLOPE / inertia * (seconds - bend))
+    bend = CORNER * INERTIA / LIMIT  # when the corner speed is reached
+    exact = NO_LOAD - (NO_LOAD - CORNER) * math.exp(-SLOPE / INERTIA * (seconds - bend))
     assert float(engine.state("qvel")[0, 0]) == pytest.approx(exact, rel=0.01)
-    assert float(ideal.state("qvel")[0, 0]) == pytest.approx(LIMIT / inertia * seconds, rel=1e-6)
+    assert float(ideal.state("qvel")[0, 0]) == pytest.approx(LIMIT / INERTIA * seconds, rel=1e-6)
     engine.step(2000)
     assert float(engine.state("qvel")[0, 0]) == pytest.approx(NO_LOAD, rel=1e-3)
 
@@ -221,10 +183,9 @@ def test_static_friction_holds_and_lets_go(lever: MakeLever) -> None:
     for engine in (rubbing, smooth):
         engine.state("ctrl")[:] = torque
         engine.step(1000)
-    inertia = LINK + ROTOR
     assert float(rubbing.state("qpos")[:2].abs().max()) < 2e-3  # it creeps; the smooth one turns by 7 rad
-    assert float(rubbing.state("qvel")[2, 0]) == pytest.approx((0.8 - 0.5) / inertia, rel=0.01)
-    assert torch.allclose(smooth.state("qvel"), torque / inertia, rtol=1e-6)  # the negative control
+    assert float(rubbing.state("qvel")[2, 0]) == pytest.approx((0.8 - 0.5) / INERTIA, rel=0.01)
+    assert torch.allclose(smooth.state("qvel"), torque / INERTIA, rtol=1e-6)  # the negative control
 
 
 def test_viscous_friction_slows_down(lever: MakeLever) -> None:
@@ -232,7 +193,7 @@ def test_viscous_friction_slows_down(lever: MakeLever) -> None:
     for engine in (thick, thin):
         engine.state("qvel")[:] = 5.0
         engine.step(300)
-    assert float(thick.state("qvel")[0, 0]) == pytest.approx(5.0 * math.exp(-0.1 * 0.3 / (LINK + ROTOR)), rel=0.01)
+    assert float(thick.state("qvel")[0, 0]) == pytest.approx(5.0 * math.exp(-0.1 * 0.3 / INERTIA), rel=0.01)
     assert float(thin.state("qvel")[0, 0]) == pytest.approx(5.0)
 
 
@@ -269,122 +230,6 @@ def test_drawn_friction_and_damping_in_the_model(load_task: LoadTask, make_env: 
     assert not {"motor_friction", "motor_damping"} & set(load_task("go2_flat").parameters)
 
 
-# -- backlash ----------------------------------------------------------------------------------
-
-
-GAP = 0.04
-
-
-def test_the_link_moves_freely_within_the_gap(lever: MakeLever) -> None:
-    """Pushed by hand: the encoder sees nothing until a flank is reached. Without a gap it sees all of it."""
-    loose, tight = lever(MotorConfig(backlash=(GAP,)), "joint_position"), lever(MotorConfig(), "joint_position")
-    for engine in (loose, tight):
-        zero = torch.zeros(1, engine.model.nq, dtype=torch.float64)
-        engine.reset(torch.tensor([0]), zero, zero.clone(), torch.zeros(1, 1, dtype=torch.float64))
-        engine.state("qvel")[:, 0] = 0.5
-        engine.step(30)  # 15 mrad of 20
-    assert float(loose.state("qvel")[0, 0]) == pytest.approx(0.5, rel=1e-4)
-    assert float(loose.state("qpos")[0, 0]) == pytest.approx(0.015, rel=1e-3)
-    assert abs(float(reading(loose, "joint_pos"))) < 1e-6
-    assert float(reading(tight, "joint_pos")) > 5e-3
-    assert float(tight.state("qvel")[0, 0]) < 0.45
-    loose.step(30)  # now the teeth have met
-    assert float(loose.state("qvel")[0, 0]) < 0.45
-    assert float(reading(loose, "joint_pos")) > 1e-4
-
-
-def test_the_motor_crosses_the_gap_before_the_link_follows(lever: MakeLever) -> None:
-    """A slow triangle of the motor: after each turn the link rests for the width of the gap."""
-    loose, tight = lever(MotorConfig(backlash=(GAP,)), "joint_position"), lever(MotorConfig(), "joint_position")
-    rest: dict[str, float] = {}
-    for name, engine in (("loose", loose), ("tight", tight)):
-        engine.field("dof_damping")[:, 0] = 3.0  # so that the link does not coast
-        motor: list[float] = []
-        link: list[float] = []
-        for k in range(4000):
-            engine.state("ctrl")[:] = 0.2 * (k if k < 2000 else 4000 - k) / 2000.0
-            engine.step(1)
-            motor.append(float(reading(engine, "joint_pos")))
-            link.append(float(reading(engine, "link")))
-        top = int(np.argmax(motor))
-        leaves = next(i for i in range(int(np.argmax(link)), 4000) if link[i] < max(link) - 5e-4)
-        rest[name] = motor[top] - motor[leaves]
-        assert max(np.abs(np.subtract(motor, link))) < GAP / 2.0 + 1e-3
-    assert rest["loose"] == pytest.approx(GAP, abs=3e-3)
-    assert rest["tight"] < 2e-3
-
-
-def test_teeth_that_have_met_carry_the_whole_torque(lever: MakeLever) -> None:
-    """Motor and link accelerate as one inertia, half a gap apart, and the reflected inertia counts."""
-    engine = lever(MotorConfig(backlash=(GAP,)))
-    engine.state("ctrl")[:] = 3.0
-    engine.step(100)
-    before = engine.state("qvel").clone()
-    engine.step(100)
-    gained = (engine.state("qvel") - before)[0] / 0.1
-    assert torch.allclose(gained, torch.full((2,), 3.0 / (LINK + ROTOR), dtype=torch.float64), rtol=0.01)
-    apart = engine.state("qpos")[0, 1] - engine.state("qpos")[0, 0]
-    assert float(apart) == pytest.approx(GAP / 2.0, rel=0.02)
-
-
-def test_the_layout_of_the_robot_stays(load_task: LoadTask, make_env: MakeEnv) -> None:
-    plain = build_model(load_task("go2_flat"))
-    env = make_env(load_task("go2_flat", "task.robot.motors.backlash=[0.01]"), 4)
-    model = env.engine.model
-    for i in range(plain.njnt):
-        name = plain.joint(i).name
-        assert model.joint(name).qposadr == plain.joint(name).qposadr
-        assert model.joint(name).dofadr == plain.joint(name).dofadr
-    assert robot_nq(model) == plain.nq == robot_nq(plain)
-    assert [model.actuator(i).name for i in range(model.nu)] == [plain.actuator(i).name for i in range(plain.nu)]
-    assert float(model.body_mass.sum()) == pytest.approx(float(plain.body_mass.sum()), rel=1e-6)
-    env.reset(0)  # starts with the play in the middle, however the joints were drawn
-    qpos, qvel = env.engine.state("qpos"), env.engine.state("qvel")
-    assert torch.equal(qpos[:, 19:], qpos[:, 7:19])
-    assert torch.equal(qvel[:, 18:], qvel[:, 6:18])
-    assert float((qpos[:, 7:19] - qpos[0, 7:19])[1:].abs().max()) > 0.02
-
-
-# -- encoders ----------------------------------------------------------------------------------
-
-
-def test_encoders_count_the_biased_and_noisy_position(load_task: LoadTask, make_env: MakeEnv) -> None:
-    """signal = round((true + bias + noise) / quantum) * quantum: counts, with the bias inside."""
-    task, quantum = load_task("go2_flat"), 0.01
-    coarse = SignalConfig(quantum=quantum, bias="joint_offset")
-    env = make_env(replace(task, signals={**task.signals, "joint_pos": coarse}), 8)
-    env.disturbances = Disturbances(pushes=False)
-    env.reset(0)
-    # delays aside: compare with the delayed truth, which is what noise and bias act on
-    seen, exact = env.world.signals["joint_pos"], env.world.true("joint_pos")
-    offset = env.world.parameter("joint_offset")
-    counted = torch.round((exact + offset) / quantum) * quantum
-    assert torch.allclose(seen, counted, atol=1e-6)
-    other_way = torch.round(exact / quantum) * quantum + offset
-    assert float((seen - other_way).abs().max()) > 0.4 * quantum
-    assert not torch.allclose(seen, exact + offset, atol=0.3 * quantum)  # the negative control: no quantum
-
-
-@pytest.mark.parametrize("quantum", [0.0, 0.002])
-def test_a_slow_joint_steps_by_whole_quanta(load_task: LoadTask, make_env: MakeEnv, quantum: float) -> None:
-    task = load_task("go2_flat")
-    signals = {"joint_pos": SignalConfig(quantum=quantum), "joint_vel": SignalConfig(quantum=100.0 * quantum)}
-    env = make_env(replace(task, signals=signals), 1, disturbances=Disturbances(parameters=False, pushes=False))
-    env.reset(0)
-    positions: list[Tensor] = []
-    for k in range(40):
-        env.step(torch.full((1, 12), 0.02 * k))
-        positions.append(env.world.signals["joint_pos"][0, :1].clone())
-    steps = torch.stack(positions).diff(dim=0).flatten()
-    if not quantum:
-        assert (steps != 0.0).float().mean() > 0.9
-        return
-    assert torch.allclose(steps / quantum, (steps / quantum).round(), atol=2e-3)
-    assert (steps.abs() < quantum / 2.0).any()  # less than a quantum is not seen at all
-    speed = env.world.signals["joint_vel"] / (100.0 * quantum)
-    assert torch.allclose(speed, speed.round(), atol=1e-3)
-
-
 # -- together ----------------------------------------------------------------------------------
 
 
@@ -415,7 +260,8 @@ def test_every_task_runs_with_every_option(name: str, load_task: LoadTask, make_
         obs, reward, *_ = env.step(torch.randn(4, env.action_dim, generator=generator))
         assert all(torch.isfinite(value).all() for value in (*obs.values(), reward))
     assert not env.engine.unstable().any()
-    assert {g: o.shape for g, o in obs.items()} == {g: o.shape for g, o in make_env(plain, 4).reset(0).items()}
+    seen, usual = env.observe(), make_env(plain, 4).reset(0)
+    assert {g: o.shape for g, o in seen.items()} == {g: o.shape for g, o in usual.items()}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -427,7 +273,7 @@ def test_off_is_the_ideal_motor(name: str, load_task: LoadTask) -> None:
     buffers = [np.empty(size, np.uint8) for size in sizes]
     for buffer, t in zip(buffers, (task, bare), strict=True):
         mujoco.mj_saveModel(build_model(t), None, buffer)
-    assert np.array_equal(*buffers)
+    assert np.array_equal(buffers[0], buffers[1])
     assert not build_model(task).ntendon
     changed = np.empty(mujoco.mj_sizeModel(build_model(all_on(task))), np.uint8)
     assert changed.shape != buffers[0].shape

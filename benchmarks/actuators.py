@@ -1,7 +1,7 @@
 """What motors that are not ideal cost in speed, and which of them a trained student feels.
 
-    python benchmarks/actuators.py                    # the speed table
-    python benchmarks/actuators.py run=runs/demo      # both tables
+    python benchmarks/actuators.py                    # what they cost, and what a physics step makes of them
+    python benchmarks/actuators.py run=runs/demo      # and how the student of a run does with them
 
 Speed is ``Batch.step`` alone: 512 Go2 shuffling their feet, each option beside the robot without it, in turns, in
 processor time of both threads, which other work on the machine disturbs less than wall time. The student drives
@@ -10,6 +10,7 @@ zero-shot: trained without any of them, on the same 256 seeds with and without.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -32,6 +34,7 @@ from robodistill.networks import STUDENT, load_policy
 from robodistill.settings import EvaluateConfig
 from robodistill_envs.config import SignalConfig, TaskConfig
 from robodistill_envs.model import build_model
+from robodistill_envs.motors import set_dc_motor
 from robodistill_envs.vector import VecEnv
 
 WORLDS, ROUNDS, EPISODES, SEED, RESAMPLES = 512, 15, 256, 4242, 2000
@@ -151,6 +154,57 @@ def speed_table(task: TaskConfig) -> list[str]:
     return rows
 
 
+# -- the size of a physics step ----------------------------------------------------------------
+
+
+def overshoot(task: TaskConfig, gap: float) -> tuple[float, float]:
+    """Return median and 90 % of how far [rad] teeth lie beyond their stops, over all joints and physics steps."""
+    robot = replace(task.robot, motors=replace(task.robot.motors, backlash=(gap,)))
+    model, pose = build_model(replace(task, robot=robot)), np.array(task.robot.actions[0].default)
+    data, rng, beyond = mujoco.MjData(model), np.random.default_rng(0), []
+    data.qpos[2], data.qpos[7:] = task.reset.height, np.tile(pose, 2)
+    for _ in range(200):
+        data.ctrl[:] = pose + 0.1 * rng.normal(size=12)
+        for _ in range(task.decimation):
+            mujoco.mj_step(model, data)
+            beyond.append(np.maximum(np.abs(data.qpos[19:] - data.qpos[7:19]) - gap / 2.0, 0.0))
+    return float(np.median(beyond)), float(np.percentile(beyond, 90.0))
+
+
+def saturated(task: TaskConfig, inertia: float) -> float:
+    """Return the largest speed error [rad/s] after a step of a knee that its motor drives from the corner, saturated.
+
+    The closed form is an exponential: inertia dw/dt = a (w0 - w).
+    """
+    action, knee = task.robot.actions[0], 2
+    corner, no_load = task.robot.motors.corner_speed[knee], action.velocity_limit[knee]
+    spec = mujoco.MjSpec()
+    spec.option.timestep, spec.option.integrator = task.physics.timestep, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    body = spec.worldbody.add_body(mass=1.0, inertia=[inertia] * 3, explicitinertial=True)
+    body.add_joint(name="knee", axis=[0, 1, 0])
+    actuator = spec.add_actuator(name="knee", target="knee", trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    set_dc_motor(actuator, action, knee, (corner, no_load))
+    model = spec.compile()
+    data, errors = mujoco.MjData(model), []
+    data.qvel[0], data.ctrl[0] = corner, 100.0
+    rate = action.effort_limit[knee] / (no_load - corner) / inertia
+    for _ in range(30):
+        mujoco.mj_step(model, data)
+        errors.append(data.qvel[0] - (no_load - (no_load - corner) * math.exp(-rate * data.time)))
+    return float(np.abs(errors).max())
+
+
+def step_table(task: TaskConfig) -> list[str]:
+    """Return the Markdown rows of what a physics step makes of teeth and of a saturated motor."""
+    rows = ["| physics step | teeth beyond a gap of 10 mrad: median, 90 % [mrad] | saturated knee [rad/s] |"]
+    rows.append("|---|---|---|")
+    for dt in (task.control_dt / 3, 0.005, FINE, 0.001):
+        finer = replace(task, physics=replace(task.physics, timestep=dt))
+        middle, high = overshoot(finer, 0.01)
+        rows.append(f"| {1e3 * dt:.1f} ms | {1e3 * middle:.2f}, {1e3 * high:.2f} | {saturated(finer, 0.016):.2f} |")
+    return rows
+
+
 # -- the student -------------------------------------------------------------------------------
 
 
@@ -216,7 +270,7 @@ def main() -> None:
     if set(words) - {"run"}:
         sys.exit("usage: python benchmarks/actuators.py [run=<folder of a go2_flat run>]")
     task = decode(TaskConfig, compose(["task=go2_flat"])["task"])
-    print("\n".join(speed_table(task)), flush=True)
+    print("\n".join([*speed_table(task), "", *step_table(task)]), flush=True)
     if "run" in words:
         run = Path(words["run"])
         trained = yaml.safe_load((run / "config.yaml").read_text())["task"]

@@ -108,7 +108,8 @@ class Stub:
         )
         self.task = SimpleNamespace(name="stub", max_steps=8, control_dt=0.5, metrics=metrics, command=command)
         self.world = SimpleNamespace(parameters={"mass": torch.tensor([[1.0], [2.0]])}, push=torch.zeros(2, 2))
-        self.engine = SimpleNamespace(state=lambda name: torch.zeros(2, 3, dtype=torch.float64))
+        model = SimpleNamespace(nq=3, njnt=0)
+        self.engine = SimpleNamespace(model=model, state=lambda name: torch.zeros(2, 3, dtype=torch.float64))
 
     def reset(self, seed: int) -> dict[str, Tensor]:
         self.tick = 0

@@ -96,6 +96,7 @@ def student_conditions(task: TaskConfig) -> list[Condition]:
         Condition("torque-speed limit, published", line(task, 1.0)),
         Condition("torque-speed limit, speeds halved", line(task, 0.5)),
         Condition("torque-speed limit, speeds at a quarter", line(task, 0.25)),
+        Condition("static friction 0.2 N m, as trained but creeping less", {"friction": (0.2,)}),
         Condition("static friction 0.4 N m", {"friction": (0.4,)}),
         Condition("static friction 0.8 N m", {"friction": (0.8,)}),
         Condition("viscous friction 0.2 N m s/rad", {"damping": (0.2,)}),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.spec import ActionKind, Source
+from robodistill_envs.motor_config import DAMPING, MotorConfig
 
 
 def spread(values: tuple[float, ...], count: int, what: str) -> tuple[float, ...]:
@@ -82,6 +83,8 @@ class RobotConfig:
     """Joint -> sign under left-right reflection, 1 if missing."""
     sdk_motor_order: tuple[str, ...] = ()
     """Motors in the order of the vendor's messages."""
+    motors: MotorConfig = field(default_factory=MotorConfig)
+    """What separates its motors from ideal ones."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +272,28 @@ class TaskConfig:
     """Quantities that evaluation reports beside the return."""
 
     def __post_init__(self) -> None:
-        """Refuse a control step that is no whole number of physics steps."""
+        """Add what the robot's motors draw; refuse a control step that is no whole number of physics steps."""
+        self._add_motor_parameters()
         ratio = self.control_dt / self.physics.timestep
         if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
             raise SpecError(
                 f"task {self.name!r}: control_dt {self.control_dt} is no multiple of {self.physics.timestep}"
             )
+
+    def _add_motor_parameters(self) -> None:
+        drawn, count = self.robot.motors.drawn, sum(len(action.names) for action in self.robot.actions)
+        if DAMPING in drawn and any(effect.params.get("field") == "dof_damping" for effect in self.effects):
+            raise SpecError(f"task {self.name!r} draws dof_damping itself: set robot.motors.damping_scale=[1.0,1.0]")
+        added = {
+            name: ParameterConfig((low,) * count, (high,) * count, "1", (1.0,) * count)
+            for name, (low, high) in drawn.items()
+            if name not in self.parameters
+        }
+        if added:
+            effect = FunctionConfig("motor_friction", "robodistill_envs.terms.effects:motor_friction")
+            # frozen: only here, before anyone has seen the task
+            object.__setattr__(self, "parameters", {**self.parameters, **added})
+            object.__setattr__(self, "effects", (*self.effects, effect))
 
     @property
     def decimation(self) -> int:

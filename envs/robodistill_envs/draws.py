@@ -9,6 +9,7 @@ from torch import Tensor
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs import rotations
 from robodistill_envs.config import TaskConfig
+from robodistill_envs.motors import robot_nq
 from robodistill_envs.random import WorldRandom
 
 
@@ -18,6 +19,8 @@ class Draws:
     def __init__(self, task: TaskConfig, model: mujoco.MjModel, spec: InterfaceSpec) -> None:
         self.task = task
         self._nq, self._nv = model.nq, model.nv
+        self._robot_nq = robot_nq(model)
+        """Without the rotors of motors with backlash, which the engine sets itself."""
         self._free = int(bool(task.reset.height))
         self._qpos0 = _default_qpos(task, model, spec)
         ranges = list(task.parameters.values())
@@ -49,13 +52,14 @@ class Draws:
         qvel = torch.zeros(len(ids), self._nv, dtype=torch.float64)
         if default:
             return qpos, qvel
-        u = random.uniform("reset", counter, 10 + self._nq + self._nv, ids).double().mul_(2.0).sub_(1.0)
+        nq, nv = self._robot_nq, self._nv - (self._nq - self._robot_nq)
+        u = random.uniform("reset", counter, 10 + nq + nv, ids).double().mul_(2.0).sub_(1.0)
         if free:
             angles = u[:, :3] * torch.tensor([config.tilt, config.tilt, torch.pi * float(config.yaw)])
             qpos[:, 3:7] = rotations.from_roll_pitch_yaw(*angles.unbind(1))
             qvel[:, :6] = u[:, 3:9] * config.base_velocity
-        qpos[:, 7 * free :] += u[:, 10 + 7 * free : 10 + self._nq] * config.joint_position
-        qvel[:, 6 * free :] += u[:, 10 + self._nq + 6 * free :] * config.joint_velocity
+        qpos[:, 7 * free : nq] += u[:, 10 + 7 * free : 10 + nq] * config.joint_position
+        qvel[:, 6 * free : nv] += u[:, 10 + nq + 6 * free :] * config.joint_velocity
         return qpos, qvel
 
     def command(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:

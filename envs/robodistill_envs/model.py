@@ -9,6 +9,7 @@ import mujoco
 import robodistill_envs
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_envs.config import ActionConfig, SensorConfig, TaskConfig, spread
+from robodistill_envs.motors import ROTOR, add_motor, motor_values, motors_of, set_dc_motor
 
 FLOOR = "floor"
 MAX_DELAY_S = 0.03
@@ -49,8 +50,8 @@ def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
     for action in task.robot.actions:
         _add_actuators(spec, action, task)
     for sensor in task.robot.sensors:
-        _add_sensors(spec, sensor, MEASURED, _samples(task) if task.delayed else 0)
-        _add_sensors(spec, sensor, TRUE, 0)
+        _add_sensors(spec, sensor, MEASURED, _samples(task) if task.delayed else 0, encoder=True)
+        _add_sensors(spec, sensor, TRUE, 0, encoder=True)
     for sensor in task.robot.truth:
         _add_sensors(spec, sensor, TRUE, 0)
     try:
@@ -79,25 +80,43 @@ def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) 
     kp, kd = spread(action.kp, count, "kp"), spread(action.kd, count, "kd")
     effort = spread(action.effort_limit, count, "effort_limit")
     joints = [joint.name for joint in spec.joints]
+    motors, lines = motors_of(task.robot), _torque_speed_lines(task)
+    if action.kind not in ("joint_position", "joint_effort"):
+        raise SpecError(
+            f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}"
+        )
     for i, joint in enumerate(action.names):
         if joint not in joints:
             raise SpecError(f"action {action.name!r}: {unknown('joint', joint, joints)}")
-        actuator = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        if action.kind == "joint_position":
+        turned = add_motor(spec, joint, motors[joint])
+        actuator = spec.add_actuator(name=joint, target=turned, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        if joint in lines:
+            set_dc_motor(actuator, action, i, lines[joint])
+        elif action.kind == "joint_position":
             actuator.set_to_position(kp=kp[i], kv=kd[i])
-        elif action.kind == "joint_effort":
-            actuator.set_to_motor()
         else:
-            raise SpecError(
-                f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}"
-            )
+            actuator.set_to_motor()
         actuator.forcerange = [-effort[i], effort[i]]
         if task.delayed:
             actuator.nsample = _samples(task)
             actuator.delay = task.physics.timestep
 
 
-def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples: int) -> None:
+def _torque_speed_lines(task: TaskConfig) -> dict[str, tuple[float, float]]:
+    """Return joint -> (corner, no-load speed) [rad/s] of the motors that have such a line."""
+    if not task.robot.motors.torque_speed:
+        return {}
+    names = [name for action in task.robot.actions for name in action.names]
+    limits = [v for a in task.robot.actions for v in spread(a.velocity_limit, len(a.names), "velocity_limit")]
+    no_load = motor_values(task.robot, "no_load_speed") or tuple(limits)
+    return dict(zip(names, zip(motor_values(task.robot, "corner_speed"), no_load, strict=True), strict=True))
+
+
+def _add_sensors(
+    spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples: int, encoder: bool = False
+) -> None:
+    """Add ``sensor``; an ``encoder`` turns with the rotor where a backlash parts it from the link."""
+    rotors = {joint.name for joint in spec.joints if joint.name.endswith(ROTOR)} if encoder else set()
     if sensor.type not in _DIM:
         raise SpecError(f"sensor {sensor.name!r}: {unknown('type', sensor.type, _DIM)}")
     if _DIM[sensor.type] * len(sensor.objects) != len(sensor.elements):
@@ -111,7 +130,7 @@ def _add_sensors(spec: mujoco.MjSpec, sensor: SensorConfig, prefix: str, samples
             name=f"{prefix}{sensor.name}.{target}",
             type=getattr(mujoco.mjtSensor, f"mjSENS_{sensor.type.upper()}"),
             objtype=getattr(mujoco.mjtObj, f"mjOBJ_{sensor.object.upper()}"),
-            objname=target,
+            objname=f"{target}{ROTOR}" if sensor.object == "joint" and f"{target}{ROTOR}" in rotors else target,
         )
         if sensor.type == "contact":
             # data "found" (bit 0): how many contacts match; no reduction, one slot

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from robodistill.config import compose, decode
-from robodistill_envs.config import TaskConfig
+from robodistill_deploy.spec import ActionKind
+from robodistill_envs.config import ActionConfig, RobotConfig, SensorConfig, TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import TRUE, build_model, sensor_slice
+from robodistill_envs.motor_config import MotorConfig
 from robodistill_envs.vector import Disturbances, VecEnv
 from robodistill_envs.world import World
 
@@ -68,6 +71,36 @@ def make_env() -> MakeEnv:
             task = hold_all_but(task, only)
             more["disturbances"] = Disturbances(noise=False, pushes=False, reset=False)
         return VecEnv(task, num_envs, **{"threads": 1, **more})
+
+    return make
+
+
+LEVER = """<mujoco><worldbody><body><joint name="lever" axis="0 1 0" armature="0.01"/>
+<inertial pos="0 0 0" mass="1" diaginertia="0.02 0.02 0.02"/></body></worldbody></mujoco>"""
+
+
+@pytest.fixture
+def lever(tmp_path: Path) -> Callable[..., MjbatchEngine]:
+    """``lever(motors, kind, worlds, dt)``: levers of 0.03 kg m^2 without gravity, a third of it the motor's rotor."""
+
+    def make(
+        motors: MotorConfig, kind: ActionKind = "joint_effort", worlds: int = 1, dt: float = 0.001
+    ) -> MjbatchEngine:
+        (tmp_path / "lever.xml").write_text(LEVER)
+        action = ActionConfig(
+            name="drive", kind=kind, names=("lever",), default=(0.0,), scale=(1.0,), lower=(-9.0,), upper=(9.0,),
+            unit="1", effort_limit=(20.0,), velocity_limit=(30.0,), kp=(50.0,), kd=(1.0,),
+        )  # fmt: skip
+        sensors = tuple(
+            SensorConfig(name, kind_of, "joint", ("lever",), ("lever",), "rad", "joint")
+            for name, kind_of in (("joint_pos", "jointpos"), ("joint_vel", "jointvel"))
+        )
+        link = (SensorConfig("link", "jointpos", "joint", ("lever",), ("lever",), "rad", "joint"),)
+        robot = RobotConfig("lever", str(tmp_path / "lever.xml"), False, (action,), sensors, link, motors=motors)
+        base = _load("pendulum_swingup")
+        physics = replace(base.physics, timestep=dt)
+        task = replace(base, robot=robot, physics=physics, control_dt=dt, delayed=False, effects=())
+        return MjbatchEngine(build_model(task), worlds, 1)
 
     return make
 

@@ -13,7 +13,9 @@ from robodistill.config import groups
 from robodistill.symmetry import Mirror
 from robodistill_deploy.resolve import resolve
 from robodistill_deploy.spec import InterfaceSpec
+from robodistill_envs.config import RobotConfig, TaskConfig
 from robodistill_envs.interface import joint_mirror
+from robodistill_envs.motors import ROTOR
 from robodistill_envs.vector import Disturbances, VecEnv
 
 MakeEnv = Callable[..., VecEnv]
@@ -55,12 +57,21 @@ def test_mirror_twice_is_identity(symmetric: str, make_env: MakeEnv) -> None:
     assert not torch.equal(mirror.action(value), value)
 
 
+def with_rotors(robot: RobotConfig) -> RobotConfig:
+    """Return ``robot`` with a mirror for the rotors behind its joints' backlash, which goes as the joints' own."""
+    return replace(
+        robot,
+        mirror=robot.mirror | {f"{a}{ROTOR}": f"{b}{ROTOR}" for a, b in robot.mirror.items()},
+        mirror_sign=robot.mirror_sign | {f"{name}{ROTOR}": sign for name, sign in robot.mirror_sign.items()},
+    )
+
+
 def mirrored_state(env: VecEnv) -> tuple[Tensor, Tensor]:
     """Return the reflection of qpos and qvel at the plane y = 0."""
     qpos, qvel = env.engine.state("qpos").clone(), env.engine.state("qvel").clone()
     model, free = env.engine.model, env.task.reset.height > 0.0
     names = tuple(model.joint(i).name for i in range(int(free), model.njnt))
-    permutation, signs = joint_mirror(env.task.robot, names)
+    permutation, signs = joint_mirror(with_rotors(env.task.robot), names)
     sign = torch.tensor(signs, dtype=torch.float64)
     qpos[:, 7 * free :] = qpos[:, 7 * free :][:, list(permutation)] * sign
     qvel[:, 6 * free :] = qvel[:, 6 * free :][:, list(permutation)] * sign
@@ -78,6 +89,9 @@ def mirrored_parameters(env: VecEnv) -> dict[str, Tensor]:
     for name, value in env.world.parameters.items():
         as_is = (tuple(range(value.shape[1])), UNSEEN.get(name, (1.0,)))
         mirror = shown.get(name) or as_is
+        if name.startswith("motor_") and name not in shown:  # factors, one per motor
+            permutation, _ = joint_mirror(env.task.robot, env.task.robot.actions[0].names)
+            mirror = permutation, (1.0,)
         result[name] = value[:, list(mirror[0])] * torch.tensor(mirror[1])
     return result
 
@@ -117,9 +131,9 @@ def distance(env: VecEnv, image: VecEnv, mirror: Mirror, parameters: bool = True
     return max(apart)
 
 
-def pair(make_env: MakeEnv, name: str) -> list[VecEnv]:
+def pair(make_env: MakeEnv, task: TaskConfig | str) -> list[VecEnv]:
     """Return two environments whose episodes do not end on the way: what follows is drawn anew, unmirrored."""
-    task = replace(make_env(name, 1).task, terminations=())
+    task = replace(make_env(task, 1).task, terminations=())
     return [make_env(task, N, disturbances=DRAWN) for _ in range(2)]
 
 
@@ -127,6 +141,24 @@ def test_the_step_commutes_with_the_mirror(symmetric: str, make_env: MakeEnv) ->
     """Up to what contacts amplify, and the Go2's base, whose published inertia is not quite symmetric."""
     env, image = pair(make_env, symmetric)
     assert distance(env, image, Mirror(env.spec)) < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        (("torque_speed=true", "corner_speed=[0.5]", "no_load_speed=[6.0]"), 2e-3),
+        (("friction=[0.4]", "damping=[0.2]", "friction_scale=[0.5,2.0]", "damping_scale=[0.5,2.0]"), 2e-3),
+        (("backlash=[0.01]",), 2e-2),  # rotors hit their stops, which amplifies more
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_the_step_commutes_with_the_mirror_for_real_motors(
+    load_task: Callable[..., TaskConfig], make_env: MakeEnv, options: tuple[str, ...], limit: float
+) -> None:
+    task = load_task("go2_flat", *(f"task.robot.motors.{option}" for option in options))
+    env, image = pair(make_env, task)
+    assert distance(env, image, Mirror(env.spec)) < limit
+    assert distance(env, image, Mirror(env.spec), parameters=False) > 0.1
 
 
 def test_a_wrong_mirror_shows(make_env: MakeEnv) -> None:

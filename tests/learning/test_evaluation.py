@@ -108,7 +108,8 @@ class Stub:
         )
         self.task = SimpleNamespace(name="stub", max_steps=8, control_dt=0.5, metrics=metrics, command=command)
         self.world = SimpleNamespace(parameters={"mass": torch.tensor([[1.0], [2.0]])}, push=torch.zeros(2, 2))
-        self.engine = SimpleNamespace(state=lambda name: torch.zeros(2, 3, dtype=torch.float64))
+        model = SimpleNamespace(nq=3, njnt=0)
+        self.engine = SimpleNamespace(model=model, state=lambda name: torch.zeros(2, 3, dtype=torch.float64))
 
     def reset(self, seed: int) -> dict[str, Tensor]:
         self.tick = 0
@@ -288,3 +289,15 @@ def test_r2_is_named_by_term_and_element() -> None:
     assert found["r2_baseline"]["friction"] < 0.1
     assert "base_velocity[2]" in found["r2"]
     assert privileged_r2(Rollout(empty, empty, empty, {}, {}, empty, {}, {}, empty, {}), spec) == {}
+
+
+def test_trajectories_hold_the_robot_without_rotors() -> None:
+    """A backlash adds rotors to the simulated ``qpos``; what draws a trajectory knows the robot's own model only."""
+    for gap, nq in (("0.0", 19), ("0.01", 31)):
+        words = ["task=go2_flat", f"task.robot.motors.backlash=[{gap}]", "task.episode_s=0.1"]
+        config = decode(RunConfig, compose(words))
+        env = VecEnv(config.task, 2, seed=0, threads=1)
+        assert env.engine.model.nq == nq
+        settings = EvaluateConfig(episodes=2, seed=1, record=2)
+        rollout = roll_out(env, ZeroDriver(), settings, lambda tick: None)
+        assert rollout.trajectory["qpos"].shape == (2, 5, 19)

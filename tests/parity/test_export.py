@@ -49,6 +49,27 @@ def test_check_passes_in_a_plain_loop(
     assert result.physics < 1e-9  # both hold the same targets
 
 
+OPTIONS = ("torque_speed", "friction", "backlash")
+
+
+@pytest.mark.parametrize("options", [*((option,) for option in OPTIONS), OPTIONS], ids="-".join)
+def test_check_passes_with_motors_that_are_not_ideal(exported: Export, options: tuple[str, ...]) -> None:
+    """The plain loop needs to know nothing of them: they are in the model, and the encoder reads where it sits."""
+    made = exported("go2_flat", "gru")
+    chosen: dict[str, dict[str, Any]] = {
+        "torque_speed": {"torque_speed": True, "corner_speed": (1.0,), "no_load_speed": (6.0,)},
+        "friction": {"friction": (0.3,), "friction_scale": (0.5, 2.0), "damping_scale": (0.5, 2.0)},
+        "backlash": {"backlash": (0.02,)},
+    }
+    values = {key: value for name in options for key, value in chosen[name].items()}
+    robot = dataclasses.replace(made.task.robot, motors=dataclasses.replace(made.task.robot.motors, **values))
+    task = dataclasses.replace(made.task, robot=robot, episode_s=made.task.control_dt * 120)
+    result = check_policy(made.path, made.policy, task, seed=4, ticks=300)
+    assert result.to_dict()["passed"], result.first
+    assert max(result.terms.values()) <= TOLERANCE
+    assert result.physics < 1e-9
+
+
 @pytest.mark.parametrize(("task", "kind"), CASES)
 def test_torch_agrees_along_a_trajectory_that_the_file_drives(exported: Export, task: str, kind: str) -> None:
     made = exported(task, kind)

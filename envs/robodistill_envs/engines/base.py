@@ -43,7 +43,10 @@ class Engine(ABC):
 
     @abstractmethod
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor, ctrl: Tensor) -> None:
-        """Put worlds ``ids`` (sorted int64) into the given state, with delay buffers full of it."""
+        """Put worlds ``ids`` (sorted int64) into the given state, with delay buffers full of it.
+
+        Rotors behind a backlash turn with their links, in the middle of their play, whatever is given for them.
+        """
 
     @abstractmethod
     def update_constants(self, ids: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.engines.base import Engine
+from robodistill_envs.motors import rotors_of
 
 _DIVERGED = (
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
@@ -37,6 +38,7 @@ class MjbatchEngine(Engine):
         self._fields: dict[str, np.ndarray[Any, Any]] = {}
         self._history = self._batch.bind("history") if model.nhistory else None
         self._from_ctrl, self._from_sensors = _slots_of_actuators(model), _slots_of_sensors(model)
+        self._rotors = rotors_of(model)
 
     def state(self, name: str) -> Tensor:
         """Return the live float64 view (N, ...) of ``qpos``, ``qvel`` or ``ctrl``."""
@@ -71,11 +73,19 @@ class MjbatchEngine(Engine):
         self._states["qpos"][ids] = qpos
         self._states["qvel"][ids] = qvel
         self._states["ctrl"][ids] = ctrl
+        self._align_rotors(ids)
         self._batch.forward(rows)
         if self._history is not None:
             self._fill_delay_buffers(rows, ctrl.numpy())
             self._batch.forward(rows)
         self.version += 1
+
+    def _align_rotors(self, ids: Tensor) -> None:
+        """Put rotors into the middle of their backlash, turning with their links."""
+        at, rotors = ids.unsqueeze(1), self._rotors
+        if len(rotors.qpos):
+            self._states["qpos"][at, rotors.qpos] = self._states["qpos"][at, rotors.link_qpos]
+            self._states["qvel"][at, rotors.dof] = self._states["qvel"][at, rotors.link_dof]
 
     def _fill_delay_buffers(self, rows: np.ndarray[Any, Any], ctrl: np.ndarray[Any, Any]) -> None:
         """Write the present value into every slot of worlds ``rows``."""

@@ -13,6 +13,8 @@ from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.config import spread
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.model import MAX_DELAY_S
+from robodistill_envs.motor_config import DAMPING, FRICTION
+from robodistill_envs.motors import KD, KP, RESISTANCE, VOLTAGE, motor_dofs
 from robodistill_envs.world import World
 
 
@@ -76,6 +78,9 @@ def position_servos(
         * power
     )
     limit = torch.tensor(spread(action.effort_limit, count, "effort_limit"), dtype=torch.float64) * power
+    if world.task.robot.motors.torque_speed:
+        _dc_servos(engine, ids, kp, kd, limit, power, -kp * world.parameter(offset)[ids].double())
+        return
     engine.field("actuator_gainprm")[ids, :, 0] = kp
     bias = engine.field("actuator_biasprm")
     bias[ids, :, 0] = -kp * world.parameter(offset)[ids].double()
@@ -84,9 +89,40 @@ def position_servos(
     engine.field("actuator_forcerange")[ids] = torch.stack((-limit, limit), dim=-1)
 
 
+def _dc_servos(
+    engine: Engine, ids: Tensor, kp: Tensor, kd: Tensor, limit: Tensor, power: Tensor, constant: Tensor
+) -> None:
+    """Set the same law for motors with a torque-speed line, (n, motors) each; the no-load speed stays.
+
+    MuJoCo adds ``constant`` [N m] after it has clipped; limits that are moved by as much make the torque limit exact.
+    The sloping line stays off by it, at most kp * offset, as if the no-load speed were another by so much / slope.
+    """
+    gain = engine.field("actuator_gainprm")
+    gain[ids, :, RESISTANCE] = _template(engine, "actuator_gainprm")[:, RESISTANCE] / power
+    gain[ids, :, KP], gain[ids, :, KD] = kp, kd
+    engine.field("actuator_biasprm")[ids, :, 0] = constant
+    engine.field("actuator_forcerange")[ids] = torch.stack((-limit - constant, limit - constant), dim=-1)
+
+
+def motor_friction(engine: Engine, world: World, ids: Tensor) -> None:
+    """Scale what rubs in each motor, on the motor's side of a backlash, by the factors that its world has drawn."""
+    dofs = torch.as_tensor(motor_dofs(engine.model))
+    for parameter, field in ((FRICTION, "dof_frictionloss"), (DAMPING, "dof_damping")):
+        if parameter in world.task.robot.motors.drawn:
+            factor = world.parameter(parameter)[ids].double()
+            engine.field(field)[ids.unsqueeze(1), dofs] = _template(engine, field)[dofs] * factor
+
+
 def motor_strength(engine: Engine, world: World, ids: Tensor, *, parameter: str) -> None:
     """Scale the gain and the limit of every motor."""
     power = world.parameter(parameter)[ids].double()
+    if world.task.robot.motors.torque_speed:
+        # a gear scales torque and speed alike, so the no-load voltage and the slope follow
+        engine.field("actuator_gear")[ids, :, 0] = _template(engine, "actuator_gear")[:, 0] * power
+        for column in (RESISTANCE, VOLTAGE):
+            scaled_prm = _template(engine, "actuator_gainprm")[:, column] * power
+            engine.field("actuator_gainprm")[ids, :, column] = scaled_prm
+        return
     engine.field("actuator_gainprm")[ids, :, 0] = _template(engine, "actuator_gainprm")[:, 0] * power
     limits = _template(engine, "actuator_forcerange").unsqueeze(0) * power.unsqueeze(-1)
     engine.field("actuator_forcerange")[ids] = limits

@@ -13,6 +13,7 @@ from robodistill.evaluation.drivers import Driver
 from robodistill.settings import EvaluateConfig
 from robodistill_deploy.resolve import resolve
 from robodistill_envs.functions import bind
+from robodistill_envs.motors import robot_nq
 from robodistill_envs.vector import VecEnv
 
 PROBE_EVERY = 10
@@ -103,12 +104,13 @@ class _Recorder:
         tracked = env.task.command.tracked_by if env.task.command else ""
         self.tracked = resolve(tracked) if tracked else None
         self.frames: dict[str, list[Tensor]] = {}
+        self._nq = robot_nq(env.engine.model)
 
     def add(self, alive: Tensor) -> None:
         """Keep this tick."""
         world = self.env.world
         frame = {
-            "qpos": self.env.engine.state("qpos").float(),
+            "qpos": self.env.engine.state("qpos")[:, : self._nq].float(),
             "command": world.command,
             "push": world.push,
             "alive": alive,

@@ -12,6 +12,7 @@ from robodistill import gaussian
 from robodistill.returns import gae
 from robodistill.segment import Segment, State, find
 from robodistill.settings import CollectConfig
+from robodistill.threads import one_thread
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
 from robodistill_policies.encoders.base import reset_state
@@ -55,6 +56,10 @@ class Collector:
     @torch.no_grad()
     def collect(self, progress: float) -> tuple[Segment, dict[str, float]]:
         """Return a segment, with advantages if there is a critic, and figures of the episodes that ended."""
+        with one_thread():
+            return self._collect(progress)
+
+    def _collect(self, progress: float) -> tuple[Segment, dict[str, float]]:
         env, steps = self.env, self.config.steps
         self._set_curriculum(progress)
         record: dict[str, list[Tensor]] = {}
@@ -79,6 +84,7 @@ class Collector:
                 late = truncated.nonzero()[:, 0]
                 ends.append((t, late, {k: v[late] for k, v in info["final_obs"].items()}))
         data = {name: torch.stack(values) for name, values in record.items()}
+        data["log_prob"] = gaussian.log_prob(data["mean"], data["log_std"], data["action"])
         obs = {g: torch.stack([o[g] for o in seen]) for g in self.obs}
         segment = Segment(obs, torch.stack(resets), data, start_states)
         if self._critic:
@@ -106,8 +112,7 @@ class Collector:
                 torch.where(pick == i, new, old)
                 for new, old in ((actions[i], action), (means[i], mean), (log_stds[i], log_std))
             )
-        step = {"action": action, "mean": mean, "log_std": log_std.contiguous(), "role": self.roles.clone(),
-                "log_prob": gaussian.log_prob(mean, log_std, action)}  # fmt: skip
+        step = {"action": action, "mean": mean, "log_std": log_std, "role": self.roles.clone()}
         if self.config.labeller:
             label = outputs[self.config.labeller]
             log_std = label.log_std.expand_as(label.mean)

@@ -71,13 +71,16 @@ class Phase:
         if config.center_advantage and "advantage" in segment.data:
             advantage = segment.data["advantage"]
             segment.data["advantage"] = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        split = by_step if config.split == "step" else by_world
+        if config.mirror and self.mirror:
+            segment = self.mirror.double(segment)
         networks: Mapping[str, nn.Module] = dict(self.networks.items())
         figures: dict[str, list[Tensor]] = {}
         for _ in range(config.epochs):
-            for batch in split(segment, networks, config.minibatches, generator):
-                if config.mirror and self.mirror:
-                    self.mirror.minibatch(batch, config.mirror, generator)
+            if config.split == "step":
+                batches = by_step(segment, networks, config.minibatches, generator, config.mirror)
+            else:
+                batches = by_world(segment, networks, config.minibatches, generator)
+            for batch in batches:
                 for key, value in self._step(batch, progress).items():
                     figures.setdefault(key, []).append(value)
         result = {key: float(torch.stack(values).mean()) for key, values in figures.items()}

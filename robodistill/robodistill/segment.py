@@ -98,15 +98,29 @@ class Minibatch:
 
 
 def by_step(
-    segment: Segment, networks: Mapping[str, nn.Module], count: int, generator: torch.Generator
+    segment: Segment,
+    networks: Mapping[str, nn.Module],
+    count: int,
+    generator: torch.Generator,
+    reflected: float = 0.0,
 ) -> Iterator[Minibatch]:
-    """Yield ``count`` random parts of the T * N steps; every step is in exactly one."""
+    """Yield ``count`` random parts of the T * N steps; every step is in exactly one.
+
+    With ``reflected`` > 0 the segment is a doubled one (``Mirror.double``), and each step is with that probability
+    the reflected one.
+    """
     steps, worlds = segment.shape
-    _refuse_empty(steps * worlds, count, "steps")
+    size = steps * worlds // (2 if reflected else 1)
+    _refuse_empty(size, count, "steps")
     flat_obs = {k: v.reshape(steps * worlds, -1) for k, v in segment.obs.items()}
     flat = {k: v.reshape(steps * worlds, *v.shape[2:]) for k, v in segment.data.items()}
-    for ids in torch.randperm(steps * worlds, generator=generator).tensor_split(count):
-        yield Minibatch(networks, {k: v[ids] for k, v in flat_obs.items()}, {k: v[ids] for k, v in flat.items()})
+    for ids in torch.randperm(size, generator=generator).tensor_split(count):
+        rows = ids + size * (torch.rand(len(ids), generator=generator) < reflected) if reflected else ids
+        yield Minibatch(
+            networks,
+            {k: v.index_select(0, rows) for k, v in flat_obs.items()},
+            {k: v.index_select(0, rows) for k, v in flat.items()},
+        )
 
 
 def by_world(

@@ -26,6 +26,7 @@ from robodistill.networks import (
 from robodistill.progress import Progress
 from robodistill.runs import RunFolder
 from robodistill.settings import EvaluateConfig, RunConfig, TrainConfig
+from robodistill.threads import set_threads
 from robodistill.trainer import Trainer
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
@@ -36,15 +37,8 @@ _REPLAY_WORLDS = 64
 _SHOWN = ("episode/return", "episode/length_s", "loss/imitate_action", "time/steps_per_s")
 
 
-def set_threads(config: RunConfig) -> int:
-    """Give torch as many threads as the physics; they take turns, so both may have all cores."""
-    count = config.threads or torch.get_num_threads()
-    torch.set_num_threads(count)
-    return config.threads
-
-
 def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
-    return VecEnv(config.task, train.method.collect.num_envs, seed=seed, threads=set_threads(config))
+    return VecEnv(config.task, train.method.collect.num_envs, seed=seed, threads=set_threads(config.threads))
 
 
 def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunFolder, title: str) -> Outputs:
@@ -86,7 +80,7 @@ def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     teacher = load_policy(Path(inputs["teacher"]), "teacher")
     check_same_interface(teacher.spec, env.spec, teacher.policy.config.reads, f"teacher {teacher.checkpoint}")
     settings = EvaluateConfig(episodes=_REPLAY_WORLDS, seed=config.seed + 2)
-    replay = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config))
+    replay = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
     outcome = roll_out(replay, TorchDriver(teacher.policy), settings, lambda tick: None)
     replayed = float(outcome.returns.mean())
     write_json(folder.path / "teacher_replay.json", {"return": replayed, "episodes": _REPLAY_WORLDS})
@@ -124,7 +118,7 @@ def export_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
 def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
     """Compare teacher, student, exported file and zero action on the same seeds."""
     settings = config.evaluate
-    env = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config))
+    env = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
     drivers = {
         TEACHER: TorchDriver(load_policy(Path(inputs["teacher"]), "teacher").policy),
         "student": TorchDriver(load_policy(Path(inputs["student"]), STUDENT).policy),
@@ -154,7 +148,7 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
 
 def check_export(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
     """Drive a plain MuJoCo loop with the exported file and compare term by term."""
-    set_threads(config)
+    set_threads(config.threads)
     student = load_policy(Path(inputs["student"]), STUDENT)
     result = checking.check_policy(Path(inputs["policy"]), student.policy, config.task, seed=config.seed)
     folder.path.mkdir(parents=True, exist_ok=True)

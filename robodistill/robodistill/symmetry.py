@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robodistill.segment import Minibatch
+from robodistill.segment import Segment
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.spec import InterfaceSpec, TermSpec
 
@@ -51,18 +51,18 @@ class Mirror:
         permutation, signs = self._action
         return value[..., permutation] * signs
 
-    def minibatch(self, batch: Minibatch, share: float, generator: torch.Generator) -> None:
-        """Reflect a random ``share`` of the samples in place; what the old policy did is reflected with them."""
-        size = batch.data["action"].shape[0]
-        chosen = torch.rand(size, generator=generator) < share
-        batch.data["mirrored"] = chosen
-        batch.obs = {g: torch.where(chosen.unsqueeze(1), self.obs(g, v), v) for g, v in batch.obs.items()}
+    def double(self, segment: Segment) -> Segment:
+        """Return the segment followed by its reflection, (2 T, N): what the old policy did is reflected with it."""
+        obs = {g: torch.cat((v, self.obs(g, v))) for g, v in segment.obs.items()}
         permutation, _ = self._action
-        for name in ("action", "mean", "label_mean"):
-            if name in batch.data:
-                value = batch.data[name]
-                batch.data[name] = torch.where(chosen.unsqueeze(1), self.action(value), value)
-        for name in ("log_std", "label_log_std"):
-            if name in batch.data:
-                value = batch.data[name]
-                batch.data[name] = torch.where(chosen.unsqueeze(1), value[..., permutation], value)
+        data: dict[str, Tensor] = {}
+        for name, value in segment.data.items():
+            image = value
+            if name in ("action", "mean", "label_mean"):
+                image = self.action(value)
+            elif name in ("log_std", "label_log_std"):
+                image = value[..., permutation]
+            data[name] = torch.cat((value, image))
+        data["mirrored"] = torch.zeros(data["action"].shape[:2], dtype=torch.bool)
+        data["mirrored"][segment.shape[0] :] = True
+        return Segment(obs, torch.cat((segment.resets, segment.resets)), data)

@@ -258,3 +258,22 @@ def test_minibatches_are_drawn_anew() -> None:
 def test_reflection_out_of_range_or_of_whole_worlds_is_refused(mirror: float, split: str) -> None:
     with pytest.raises(RobodistillError, match="mirror"):
         PhaseConfig({"value": LossConfig("robodistill.losses:value")}, ("critic",), 1e-3, mirror=mirror, split=split)  # pyright: ignore[reportArgumentType]
+
+
+def test_each_step_is_seen_once_as_it_was_or_in_reflection() -> None:
+    """The second half of a doubled segment stands in for the first, step by step."""
+    segment = make_segment(4, 3)
+    twice = Segment(
+        {k: torch.cat((v, -v)) for k, v in segment.obs.items()},
+        torch.cat((segment.resets, segment.resets)),
+        {k: torch.cat((v, v)) for k, v in segment.data.items()}
+        | {"mirrored": torch.arange(8).unsqueeze(1).expand(8, 3) >= 4},
+    )
+    generator = torch.Generator().manual_seed(0)
+    parts = list(by_step(twice, {}, 3, generator, 0.5))
+    ids, mirrored = (torch.cat([p[name] for p in parts]) for name in ("id", "mirrored"))
+    assert sorted(ids.tolist()) == sorted(segment.data["id"].flatten().tolist())
+    assert 2 <= int(mirrored.sum()) <= 10
+    original = segment.obs["sensors"].flatten(0, 1)[ids.long()]
+    seen = torch.cat([p.obs["sensors"] for p in parts])
+    assert torch.equal(seen, torch.where(mirrored.unsqueeze(1), -original, original))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robodistill.settings import RunConfig
-from robodistill.stages import set_threads
+from robodistill.threads import one_thread, set_threads
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
 
@@ -78,7 +78,7 @@ class _Round:
 
     @torch.no_grad()
     def __call__(self) -> tuple[float, float]:
-        """Return the seconds of the bare engine and of the environment."""
+        """Return the seconds of the bare engine and of the environment, with torch on one thread as in training."""
         actions = self.actions(self.settings.steps)
         begin = self.env.state_dict()
         self.note(actions)
@@ -92,12 +92,12 @@ def measure(config: RunConfig, settings: Settings, say: Callable[[str], None]) -
     """Return for each number of worlds the control steps per second of both, and their ratio, medians of rounds."""
     rows: list[dict[str, float]] = []
     for worlds in settings.worlds:
-        env = VecEnv(config.task, worlds, seed=config.seed, threads=set_threads(config))
+        env = VecEnv(config.task, worlds, seed=config.seed, threads=set_threads(config.threads))
         env.reset(stagger=True)
         one = _Round(env, settings)
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             one.play(one.actions(round(settings.settle_s / env.task.control_dt)))
-        times = [one() for _ in range(settings.rounds)]
+            times = [one() for _ in range(settings.rounds)]
         count = worlds * settings.steps
         row = {
             "worlds": worlds,

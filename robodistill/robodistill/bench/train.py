@@ -13,7 +13,7 @@ import torch
 
 from robodistill.networks import teacher_networks
 from robodistill.settings import RunConfig
-from robodistill.stages import set_threads
+from robodistill.threads import set_threads
 from robodistill.trainer import Trainer
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
@@ -51,7 +51,7 @@ def measure(config: RunConfig, settings: Settings, say: Callable[[str], None]) -
     """Return steps per second, the learner's share of the wall time, and each part's milliseconds per iteration."""
     torch.manual_seed(config.seed)
     train = config.teacher
-    env = VecEnv(config.task, train.method.collect.num_envs, seed=config.seed, threads=set_threads(config))
+    env = VecEnv(config.task, train.method.collect.num_envs, seed=config.seed, threads=set_threads(config.threads))
     trainer = Trainer(train, env, teacher_networks(train, env.spec), config.seed, saved="teacher")
     for _ in range(settings.warm_up):
         trainer.iterate()

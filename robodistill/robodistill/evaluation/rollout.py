@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robodistill.evaluation.drivers import Driver
 from robodistill.settings import EvaluateConfig
+from robodistill.threads import one_thread
 from robodistill_deploy.resolve import resolve
 from robodistill_envs.functions import bind
 from robodistill_envs.motors import robot_nq
@@ -135,6 +136,13 @@ def roll_out(
     env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]
 ) -> Rollout:
     """Return one episode in each world of ``env``; ``tick_done`` is told of progress."""
+    with one_thread():
+        return _roll_out(env, driver, config, tick_done)
+
+
+def _roll_out(
+    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]
+) -> Rollout:
     obs = env.reset(seed=config.seed)
     driver.start(env)
     n = env.num_envs

@@ -6,7 +6,7 @@
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
 Writes  nothing, or the figures with out=<file.json>.
 
-Keys    worlds=[256,1024,4096]  bench env: numbers of worlds
+Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 def run_words(words: list[str]) -> None:
     """Run the measurement that the first word names."""
-    import yaml
-
     from robodistill import bench
     from robodistill.cli import load_config
 
@@ -43,11 +41,27 @@ def run_words(words: list[str]) -> None:
     if not words or words[0] not in legal:
         raise RobodistillError(unknown("measurement", words[0] if words else "", legal))
     module = importlib.import_module(f"robodistill.bench.{words[0]}")
-    own = {field.name for field in fields(module.Settings)}
-    given = {word.split("=", 1)[0]: word.split("=", 1)[-1] for word in words[1:]}
-    settings = decode(module.Settings, {k: yaml.safe_load(v) for k, v in given.items() if k in own}, words[0])
-    rest = [word for word in words[1:] if word.split("=", 1)[0] not in {*own, "out"}]
+    lists = {field.name: field.type.startswith("tuple") for field in fields(module.Settings)}
+    own: dict[str, Any] = {}
+    rest: list[str] = []
+    out = ""
+    for word in words[1:]:
+        key, _, value = word.partition("=")
+        if key in lists:
+            own[key] = _value(value, lists[key])
+        elif key == "out":
+            out = value
+        else:
+            rest.append(word)
+    settings = decode(module.Settings, own, f"bench {words[0]}")
     config: RunConfig = load_config(rest)
     result: dict[str, Any] = module.measure(config, settings, Progress.say)
-    if "out" in given:
-        write_json(Path(given["out"]), result)
+    if out:
+        write_json(Path(out), result)
+
+
+def _value(text: str, is_list: bool) -> Any:
+    """Return what ``text`` says in YAML; a list may come without its brackets."""
+    import yaml
+
+    return yaml.safe_load(f"[{text}]" if is_list and not text.startswith("[") else text)

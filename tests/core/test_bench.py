@@ -1,0 +1,74 @@
+"""Measurements of speed: what they count, that every part they name exists, one-line errors; no time is asserted."""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import pstats
+from pathlib import Path
+
+import pytest
+
+from robodistill import cli
+from robodistill.bench import train
+from robodistill_deploy.errors import RobodistillError
+
+SMALL = ("task=pendulum_swingup", "run=bench")
+
+
+def test_env_measures_each_number_of_worlds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "env.json"
+    words = ["bench", "env", *SMALL, "worlds=3,8", "rounds=3", "steps=4", "settle_s=0.1", f"out={out}"]
+    assert cli.main(words) == 0
+    result = json.loads(out.read_text())
+    assert [row["worlds"] for row in result["rows"]] == [3, 8]
+    for row in result["rows"]:
+        assert 0.0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert row["env_steps_per_s"] > 0.0
+        assert row["bare_steps_per_s"] > 0.0
+    assert result["ratio"] == min(row["ratio"] for row in result["rows"])
+    assert f"ratio={result['ratio']:.3f}" in capsys.readouterr().err
+
+
+def test_train_finds_every_part_that_it_names(tmp_path: Path) -> None:
+    """A function that was renamed would count as nothing."""
+    out = tmp_path / "train.json"
+    small = ["teacher.method.collect.num_envs=16", "teacher.method.collect.steps=8"]
+    assert cli.main(["bench", "train", *SMALL, *small, "iterations=2", "warm_up=1", f"out={out}"]) == 0
+    result = json.loads(out.read_text())
+    assert result["seconds"].keys() == {*train.PARTS, "all else"}
+    idle = {name for name, seconds in result["seconds"].items() if seconds <= 0.0}
+    assert idle <= {"resets"}  # in so few steps none may end
+    assert 0.0 < result["learner"] < 1.0
+
+
+def test_a_part_is_what_its_functions_took() -> None:
+    profile = cProfile.Profile()
+    profile.enable()
+    sorted(range(1000), key=lambda x: -x)
+    profile.disable()
+    parts = train.split(pstats.Stats(profile), 1)
+    assert all(seconds == 0.0 for name, seconds in parts.items() if name != "all else")
+    assert parts["all else"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench"], "env, train"),
+        (["bench", "evn", *SMALL], "did you mean 'env'"),
+        (["bench", "env", *SMALL, "worlds=0"], "at least 1"),
+        (["bench", "env", *SMALL, "rounds=many"], "rounds"),
+        (["bench", "env", "task=pendulum_swing"], "pendulum_swingup"),
+    ],
+)
+def test_errors_name_the_fix(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(RobodistillError, match="iterations"):
+        train.Settings(iterations=0)

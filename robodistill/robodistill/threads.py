@@ -21,8 +21,7 @@ def set_threads(threads: int) -> int:
 def one_thread() -> Iterator[None]:
     """Let torch work on one thread, as beside the physics, where tensors are small.
 
-    Waking a second thread costs some 50 microseconds an operation, which is more than most of them take: measured, an
-    environment step of 256 worlds lost a fifth of its speed.
+    Waking a second thread takes longer than most operations do there (docs/benchmarks.md has the figures).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.spec import ActionKind, Source
-from robodistill_envs.motor_config import DAMPING, MotorConfig
+from robodistill_envs.motor_config import DAMPING, FRICTION, MotorConfig
 
 
 def spread(values: tuple[float, ...], count: int, what: str) -> tuple[float, ...]:
@@ -287,13 +287,14 @@ class TaskConfig:
         added = {
             name: ParameterConfig((low,) * count, (high,) * count, "1", (1.0,) * count)
             for name, (low, high) in drawn.items()
-            if name not in self.parameters
         }
-        if added:
-            effect = FunctionConfig("motor_friction", "robodistill_envs.terms.effects:motor_friction")
-            # frozen: only here, before anyone has seen the task
-            object.__setattr__(self, "parameters", {**self.parameters, **added})
-            object.__setattr__(self, "effects", (*self.effects, effect))
+        effect = FunctionConfig("motor_friction", "robodistill_envs.terms.effects:motor_friction")
+        # a run's saved configuration holds what its motors drew; the motors alone say what they draw now
+        parameters = {name: p for name, p in self.parameters.items() if name not in (FRICTION, DAMPING)}
+        effects = tuple(e for e in self.effects if e.type != effect.type)
+        # frozen: only here, before anyone has seen the task
+        object.__setattr__(self, "parameters", {**parameters, **added})
+        object.__setattr__(self, "effects", (*effects, effect) if added else effects)
 
     @property
     def decimation(self) -> int:

@@ -141,8 +141,6 @@ class VecEnv:
             tensor.index_fill_(0, ids, 0)
         for name, start in self._internal_start.items():
             world.internals[name][ids] = start
-        if world.last_joint_vel is not None:
-            world.last_joint_vel[ids] = world.true("joint_vel")[ids]
         self._change_command(ids)
         if self.task.push:
             self._push_in[ids] = self.draws.push_in(self.random, self._counter(ids), ids)
@@ -169,7 +167,8 @@ class VecEnv:
         """Apply raw actions for one control step.
 
         ``info["final_obs"]`` is full size and holds, for the worlds whose episode ended (``info["done_ids"]``), what
-        was observed at the end of the step, before the reset; ``info["episode"]`` has their statistics.
+        was observed at the end of the step, before the reset (it is ``obs`` itself where none ended);
+        ``info["episode"]`` has their statistics.
         """
         self._act(action)
         self.engine.step(self.task.decimation)
@@ -197,7 +196,7 @@ class VecEnv:
         """Set the servos' targets and push who is due."""
         world = self.world
         world.last_action, world.action = world.action, action.detach().clone()
-        targets = self._default + self._scale * action.double()
+        targets = self._default + self._scale * world.action.double()
         torch.clamp(targets, self._lower, self._upper, out=self.engine.state("ctrl"))
         if self._has_joint_vel:
             world.last_joint_vel = world.true("joint_vel").clone()

@@ -18,9 +18,9 @@ from robodistill_envs.model import TRUE, sensor_slice
 from robodistill_envs.random import WorldRandom
 
 _STATE = (
-    "action", "last_action", "last_joint_vel", "command", "push", "steps", "parameters", "internals", "signals",
+    "action", "last_action", "command", "push", "steps", "parameters", "internals",
 )  # fmt: skip
-"""Attributes of World that are not derived from the engine."""
+"""Attributes of World that neither the engine nor the next step gives."""
 
 
 class World:
@@ -99,7 +99,7 @@ class World:
         part.num_envs = len(ids)
         part._sensordata = self._sensordata[ids]
         part._views, part._memo, part.signals = {}, {}, {}
-        for name in (*_STATE, "terminated"):
+        for name in (*_STATE, "last_joint_vel", "terminated"):
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 setattr(part, name, value[ids])
@@ -109,20 +109,16 @@ class World:
 
     def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:
         """Return everything that is not derived from the engine."""
-        return {
-            name: {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone()
-            for name in _STATE
-            if (value := getattr(self, name)) is not None
-        }
+        return {name: _copied(getattr(self, name)) for name in _STATE}
 
     def load_state_dict(self, state: Mapping[str, Tensor | dict[str, Tensor]]) -> None:
         """Restore what ``state_dict`` returned."""
         for name, value in state.items():
-            setattr(
-                self,
-                name,
-                {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone(),
-            )
+            setattr(self, name, _copied(value))
+
+
+def _copied(value: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    return {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone()
 
 
 def _span(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Tensor, Tensor]:

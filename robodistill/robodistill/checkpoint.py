@@ -79,6 +79,11 @@ def save_tree(folder: Path, tree: Any, texts: Mapping[str, str] | None = None) -
 
 def load_tree(folder: Path) -> Any:
     """Return the tree saved in ``folder``; anything missing, truncated or altered is a RobodistillError."""
+    return load_with_texts(folder)[0]
+
+
+def load_with_texts(folder: Path) -> tuple[Any, dict[str, str]]:
+    """Return the tree as ``load_tree`` does, and the texts that were saved beside it, of the same checkpoint."""
     folder = Path(folder)
     if not folder.exists() and _old(folder).exists():
         folder = _old(folder)  # a writer is, or was killed, between its two renames: this one is whole
@@ -86,7 +91,8 @@ def load_tree(folder: Path) -> Any:
         files = _read_files(folder)
     except RobodistillError as error:
         raise RobodistillError(f"{error}; {_remedy(folder)}") from error
-    return _decode(json.loads(files[_TREE]), safetensors.torch.load(files[_TENSORS]))
+    texts = {name: data.decode() for name, data in files.items() if name not in (_TREE, _TENSORS)}
+    return _decode(json.loads(files[_TREE]), safetensors.torch.load(files[_TENSORS])), texts
 
 
 def has_tree(folder: Path) -> bool:
@@ -113,7 +119,7 @@ def _old(folder: Path) -> Path:
 
 def _remedy(folder: Path) -> str:
     if folder.name == LAST and is_whole(folder.with_name(PREVIOUS)):
-        return f"add resume={PREVIOUS} to the command to go on from the one before it"
+        return f"add resume={PREVIOUS} to the command that made it to go on from the one before it"
     return "restore it, or name another"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from robodistill.checkpoint import load_tree
+from robodistill.checkpoint import load_with_texts
 from robodistill.settings import TrainConfig
 from robodistill_deploy.codec import from_plain, to_plain
 from robodistill_deploy.errors import RobodistillError
@@ -66,12 +66,12 @@ def checkpoint_texts(policy: Policy, spec: InterfaceSpec) -> dict[str, str]:
 
 def load_policy(checkpoint: Path, name: str) -> Saved:
     """Return network ``name`` of a checkpoint: its architecture, statistics and weights come from there alone."""
-    tree: dict[str, Any] = load_tree(checkpoint)
+    tree, texts = load_with_texts(checkpoint)
     try:
-        spec = InterfaceSpec.from_dict(json.loads((checkpoint / SPEC_FILE).read_text()))
-        config = from_plain(PolicyConfig, json.loads((checkpoint / POLICY_FILE).read_text()), "policy")
+        spec = InterfaceSpec.from_dict(json.loads(texts[SPEC_FILE]))
+        config = from_plain(PolicyConfig, json.loads(texts[POLICY_FILE]), "policy")
         weights = tree["networks"][name]
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (KeyError, json.JSONDecodeError) as error:
         raise RobodistillError(f"{checkpoint} holds no {name} checkpoint: {error}") from error
     policy = Policy(config, group_dims(spec), spec.action_dim)
     policy.load_state_dict(weights)

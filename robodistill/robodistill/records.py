@@ -97,6 +97,7 @@ def copy_stage(source: RunFolder, target: RunFolder, stage: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     with writing(final):
         shutil.copytree(source.stage(stage).path, aside)
+        shutil.rmtree(final, ignore_errors=True)  # what was killed before it had a record
         os.rename(aside, final)
 
 

@@ -9,7 +9,7 @@ import torch
 
 
 def set_threads(threads: int) -> int:
-    """Give torch ``threads`` threads, all cores for 0; return ``threads``, for the physics.
+    """Give torch ``threads`` threads, what it has for 0; return ``threads``, for the physics.
 
     Physics and learning take turns, so both may have all cores.
     """

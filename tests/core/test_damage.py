@@ -55,7 +55,7 @@ def test_any_byte_altered_or_cut_off_is_refused_and_the_one_before_offered(
         file.write_bytes(data)
     message = str(caught.value)
     assert message.startswith(f"checkpoint {pair / 'last'}: ")
-    assert message.endswith("; add resume=previous to the command to go on from the one before it")
+    assert message.endswith("; add resume=previous to the command that made it to go on from the one before it")
     assert "\n" not in message
     assert load_tree(pair / "last")["n"] == 2  # the control: put back, it loads
     assert load_tree(pair / "previous")["n"] == 1
@@ -107,6 +107,13 @@ def test_falling_back_from_two_damaged_ones_says_what_is_left(tmp_path: Path) ->
     with pytest.raises(RobodistillError, match=r"or delete .*teacher to begin that stage again$"):
         fall_back(run)
     assert not is_whole(run.stage("teacher").checkpoint("last"))  # nothing was touched
+
+
+def test_only_what_trains_takes_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    """To look at a run must not change it."""
+    for verb in ("evaluate", "export", "check", "play"):
+        assert cli.main([verb, "task=cartpole_balance", "resume=previous"]) == 2
+        assert "unknown key 'resume'" in capsys.readouterr().err
 
 
 def test_resume_takes_one_word(capsys: pytest.CaptureFixture[str]) -> None:

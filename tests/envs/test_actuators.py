@@ -298,3 +298,15 @@ def test_what_does_not_fit_is_named(load_task: LoadTask) -> None:
     lab = load_task("pendulum_swingup")
     with pytest.raises(SpecError, match="draws dof_damping itself"):
         replace(lab, robot=replace(lab.robot, motors=MotorConfig(damping_scale=(0.5, 2.0))))
+
+
+def test_a_saved_task_draws_what_its_motors_say_now(load_task: LoadTask) -> None:
+    """A run's configuration was saved with what the motors drew then."""
+    drawn = load_task("go2_flat", "task.robot.motors.friction_scale=[0.5,2.0]")
+    assert replace(drawn) == drawn  # once more, as when it is read back
+    wider = replace(drawn, robot=replace(drawn.robot, motors=replace(drawn.robot.motors, friction_scale=(0.25, 4.0))))
+    assert wider.parameters["motor_friction"].low == (0.25,) * 12
+    assert wider.parameters["motor_friction"].high == (4.0,) * 12
+    assert wider.effects == drawn.effects
+    still = replace(drawn, robot=load_task("go2_flat").robot)
+    assert still == load_task("go2_flat")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from robodistill.config import groups
-from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver
+from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, ZeroDriver
 from robodistill.export import Origin, export_policy
 from robodistill.play.session import FOOT_FORCE, Session
 from robodistill_deploy.errors import RobodistillError
@@ -300,3 +301,13 @@ def test_reward_rate_is_per_second(make_session: MakeSession) -> None:
     # upright earns at most 1 a second, hanging down nothing: the pendulum comes to rest hanging
     assert abs(rates[-1]) < 0.05
     assert max(rates) <= 1.0
+
+
+def test_a_robot_with_backlash_is_drawn_without_its_rotors(make_session: Callable[..., Session]) -> None:
+    plain = make_session(policy="zero_action")
+    motors = replace(plain.task.robot.motors, backlash=(0.01,))
+    loose = replace(plain.task, robot=replace(plain.task.robot, motors=motors))
+    session = ticks(Session(loose, {"zero_action": ZeroDriver()}), 0.1)
+    whole = session.env.engine.state("qpos")[0].numpy()
+    assert len(whole) > plain.env.engine.model.nq
+    assert np.array_equal(session.view().qpos, whole[: plain.env.engine.model.nq])

@@ -19,9 +19,7 @@ GRAVITY = 9.81
 
 def base_twist(world: World) -> Tensor:
     """Return the true (vx, vy [m/s], yaw rate [rad/s]) in the frame of the robot's heading, (num_envs, 3)."""
-    return world.command - torch.cat(
-        (rewards.velocity_error(world), rewards.yaw_rate_error(world).unsqueeze(1)), dim=1
-    )
+    return torch.cat((rewards.heading_velocity(world), rewards.yaw_rate(world).unsqueeze(1)), dim=1)
 
 
 def velocity_error(world: World) -> tuple[Tensor, Tensor]:

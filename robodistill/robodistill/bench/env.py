@@ -45,7 +45,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 class _Round:
-    """The same physics twice from the same state: inside VecEnv, then by ``Engine.step`` alone."""
+    """The same steps twice from one state: by ``Engine.step`` alone, without pushes and resets, and in VecEnv."""
 
     def __init__(self, env: VecEnv, settings: Settings) -> None:
         self.env, self.settings = env, settings

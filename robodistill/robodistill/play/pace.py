@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from robodistill.play.session import Session
-from robodistill_deploy.errors import RobodistillError
 
 SLOWEST, FASTEST = 0.25, 1.0
 _LATE_S = 0.25
@@ -53,7 +52,7 @@ class Loop:
         self.pacer = Pacer()
         self.paused = False
         self.speed = FASTEST
-        self.failure: RobodistillError | None = None
+        self.failure: Exception | None = None
         """What ended the simulation, if anything did."""
         self._steps = 0
         self._stop = threading.Event()
@@ -91,7 +90,7 @@ class Loop:
                 with self.lock:
                     self._steps -= int(self._steps > 0)
                     self.session.tick()
-            except RobodistillError as error:
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: the page shows it
                 self.failure = error
                 return
             self._stop.wait(self.pacer.wait_s(dt / self.speed, dt))

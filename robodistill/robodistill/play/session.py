@@ -22,8 +22,9 @@ from robodistill.evaluation.drivers import Driver
 from robodistill.play.traces import Traces
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.resolve import resolve
-from robodistill_envs import rotations
 from robodistill_envs.config import ParameterConfig, TaskConfig
+from robodistill_envs.motors import robot_nq
+from robodistill_envs.terms import rewards
 from robodistill_envs.vector import Disturbances, VecEnv
 
 SHOWN_S = 10.0
@@ -78,6 +79,8 @@ class Session:
         """Begin at rest, driven by ``policy``, or by the first of ``drivers``."""
         self.task = endless(task)
         self.env = VecEnv(self.task, 1, seed, threads, Disturbances(parameters=False))
+        self._nq = robot_nq(self.env.engine.model)
+        """Without the rotors of motors with backlash, which nobody draws."""
         self.drivers = dict(drivers)
         self.policy = policy or next(iter(self.drivers))
         self.traces = Traces(self.env.spec, round(SHOWN_S / task.control_dt))
@@ -130,8 +133,9 @@ class Session:
         """Kick the base by ``speed`` [m/s] at once, ``angle`` [rad] left of where it is heading."""
         if not self.can_push:
             raise RobodistillError(f"push: task {self.task.name!r} has nothing to push; see its key push")
-        heading = float(rotations.yaw(self.env.world.true("imu_quat_wxyz"))[0])
-        kick = speed * torch.tensor([[math.cos(heading + angle), math.sin(heading + angle)]])
+        c, s = rewards.heading(self.env.world)[0].tolist()
+        ahead, left = speed * math.cos(angle), speed * math.sin(angle)
+        kick = torch.tensor([[c * ahead - s * left, s * ahead + c * left]])
         self.env.world.push.copy_(kick)
         self.env.engine.state("qvel")[:, :2] += kick.double()
 
@@ -206,7 +210,7 @@ class Session:
         if self._has_feet:
             feet = world.true(FOOT_PLACE)[0].view(-1, 3).numpy().copy(), world.true(FOOT_FORCE)[0].numpy().copy()
         return View(
-            time_s=self.ticks * dt, qpos=self.env.engine.state("qpos")[0].numpy().copy(),
+            time_s=self.ticks * dt, qpos=self.env.engine.state("qpos")[0, : self._nq].numpy().copy(),
             command=self._command[0].numpy().copy(), truth=self._truth(), push=world.push[0].numpy().copy(), feet=feet,
             policy=self.policy, falls=self.falls, since_fall_s=(self.ticks - self._stood_at) * dt,
             reward_rate=self.reward_rate,

@@ -11,8 +11,8 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores
 
-In a round of `bench env` the same physics runs twice from the same state with the same targets, in VecEnv and by the
-engine alone. A busy machine spoils any measurement: close what else runs, and look at the range.
+A round of `bench env` steps twice from the same state with the same targets, in VecEnv and by the engine alone. A busy
+machine spoils any measurement: close what else runs, and look at the range.
 """
 
 from __future__ import annotations

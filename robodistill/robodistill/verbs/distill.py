@@ -24,6 +24,9 @@ from robodistill.session import work
 if TYPE_CHECKING:
     from robodistill.settings import RunConfig
 
+RESUMES = True
+"""``resume=previous`` is understood."""
+
 
 def run(config: RunConfig) -> int:
     """Run this stage; the ones that feed it must be done."""

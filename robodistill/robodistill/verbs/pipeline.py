@@ -31,6 +31,9 @@ from robodistill.session import work
 if TYPE_CHECKING:
     from robodistill.settings import RunConfig
 
+RESUMES = True
+"""``resume=previous`` is understood."""
+
 
 def run(config: RunConfig) -> int:
     """Run the configured pipeline and show what it made."""

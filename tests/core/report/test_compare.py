@@ -14,9 +14,10 @@ from robodistill.report.compare.curves import band, curve, first_reach, on_commo
 from robodistill.report.compare.figures import spread
 from robodistill.report.compare.pairs import Quantity, columns_of, compare_pair, paired_episodes
 from robodistill.report.compare.record import pair_as_json
-from robodistill.report.compare.variants import Variant, group
+from robodistill.report.compare.variants import Variant, find_runs, group
 from robodistill.report.inputs import Inputs
 from robodistill.report.verdicts import Estimate
+from robodistill_deploy.errors import RobodistillError
 
 E = 200
 
@@ -305,3 +306,11 @@ def test_pairing_is_refused_where_there_are_no_pairs() -> None:
     for run in second.runs:
         run.evaluation.clear()
     assert refused(first, second) == "one of them has no evaluated run"
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place / "demo").mkdir(parents=True)
+        (tmp_path / place / "demo" / "config.yaml").write_text("{}")
+    with pytest.raises(RobodistillError, match="two runs are called 'demo'"):
+        find_runs([f"{tmp_path}/*/demo"], tmp_path)

@@ -86,6 +86,12 @@ def find_runs(words: Sequence[str], runs_dir: Path) -> list[Path]:
         if not hits:
             raise RobodistillError(unknown(f"run in {runs_dir}", word, _names(runs_dir)))
         found |= dict.fromkeys(hits)
+    names = [path.name for path in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RobodistillError(
+            f"report compare: two runs are called {twice[0]!r}, which the page could not tell apart; rename one"
+        )
     if len(found) < 2:
         raise RobodistillError(
             f"report compare needs at least two runs, got {', '.join(p.name for p in found) or 'none'}; "

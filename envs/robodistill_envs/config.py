@@ -274,6 +274,9 @@ class TaskConfig:
     def __post_init__(self) -> None:
         """Add what the robot's motors draw; refuse a control step that is no whole number of physics steps."""
         self._add_motor_parameters()
+        for name, value in (("physics.timestep", self.physics.timestep), ("episode_s", self.episode_s)):
+            if not value > 0.0:
+                raise SpecError(f"task {self.name!r}: {name} must be above 0, got {value}")
         ratio = self.control_dt / self.physics.timestep
         if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
             raise SpecError(

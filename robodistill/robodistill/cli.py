@@ -180,8 +180,12 @@ def _stored(words: Sequence[str]) -> Mapping[str, Any] | None:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if "task" in given or "run" not in given:
         return None
-    run = RunFolder(Path(given.get("runs_dir", "runs")) / given["run"])
-    return {**_since_added(), **run.config()} if run.config_path.exists() else None
+    folder = Path(given.get("runs_dir", "runs"))
+    run = RunFolder(folder / given["run"])
+    if not run.config_path.exists():
+        names = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
+        raise RobodistillError(f"{unknown(f'run in {folder}', given['run'], names)}; a new one needs task=<name>")
+    return {**_since_added(), **run.config()}
 
 
 def _since_added() -> Mapping[str, Any]:

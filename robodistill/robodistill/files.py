@@ -24,6 +24,8 @@ _REMEDIES = {
     errno.EACCES: "make it writable for you or choose another place with runs_dir=<folder>",
     errno.EPERM: "make it writable for you or choose another place with runs_dir=<folder>",
     errno.EIO: "check the disk",
+    errno.ENOTDIR: "a file stands where a folder should; choose another place",
+    errno.EEXIST: "a file stands where a folder should; choose another place",
 }
 
 

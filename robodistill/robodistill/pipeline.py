@@ -98,8 +98,8 @@ def run_pipeline(
     line as each stage begins. ``verb`` goes into the summaries: the run's, and one in the folder of each stage.
     """
     functions: dict[str, StageFunction] = {}
-    if only is not None and only not in (stage.name for stage in pipeline.stages):
-        raise RobodistillError(unknown("stage", only, [stage.name for stage in pipeline.stages]))
+    if only is not None:
+        _refuse_lacking(pipeline, only, run)
     values = plain(to_plain(config))
     digests: dict[str, str] = {}
     for stage in pipeline.stages:
@@ -156,20 +156,36 @@ def _perform(
         record.status = "complete"
 
 
+def _refuse_lacking(pipeline: PipelineConfig, only: str, run: RunFolder) -> None:
+    """Refuse a stage that cannot run, before anything is written: the name of the run may be misspelt."""
+    stages = {stage.name: stage for stage in pipeline.stages}
+    if only not in stages:
+        raise RobodistillError(unknown("stage", only, stages))
+    for giver in _givers(stages[only]):
+        if not pipeline.reuse and read_record(run, giver) is None:
+            raise RobodistillError(f"{only} needs {giver}, which is not done in {run.path}; do that first")
+
+
 def _take(
     pipeline: PipelineConfig, values: dict[str, Any], digests: Mapping[str, str], run: RunFolder
 ) -> None:
     """Make ``values`` the run's configuration, unless a stage that began depended on what has changed."""
     for stage in pipeline.stages:
         record = read_record(run, stage.name)
-        if record is not None and record.hash != digests[stage.name]:
-            differing = differences(run.stage(stage.name).config(), values, FREE)
-            mine = [d for d in differing if not stage.uses or d.startswith(tuple(_with_seed(stage, values)))]
-            hint = f" (pipeline.reuse={run.path.name} keeps what would be the same)"
-            what = f"stage {stage.name!r} of {run.path}"
-            raise another_configuration(what, mine or differing or ["the list of stages"], hint)
+        if record is None or record.hash == digests[stage.name] or _left_nothing(record, run):
+            continue
+        differing = differences(run.stage(stage.name).config(), values, FREE)
+        mine = [d for d in differing if not stage.uses or d.startswith(tuple(_with_seed(stage, values)))]
+        hint = f" (pipeline.reuse={run.path.name} keeps what would be the same)"
+        what = f"stage {stage.name!r} of {run.path}"
+        raise another_configuration(what, mine or differing or ["the list of stages"], hint)
     if not run.config_path.exists() or differences(run.config(), values):
         run.write_config(values)
+
+
+def _left_nothing(record: StageRecord, run: RunFolder) -> bool:
+    """Return whether a stage failed before its first checkpoint: then its name is still free."""
+    return record.status == "partial" and not (run.stage(record.stage).path / "checkpoints").exists()
 
 
 def _digest(stage: StageConfig, values: Mapping[str, Any], digests: Mapping[str, str]) -> str:

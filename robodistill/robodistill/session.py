@@ -30,6 +30,9 @@ def work(config: RunConfig, verb: str, only: str | None = None) -> int:
     for name, score in outcome.summary.get("score", {}).items():
         low, high = score["ci95"]
         console.print(f"score   {name} {score['mean']:.3f} (95 %: {low:.3f} to {high:.3f})")
+    check = outcome.summary.get("check", {})
+    if check.get("passed") and only in (None, "check"):
+        console.print(f"check   passed: {check['ticks']} ticks, file and torch differ by {check['onnx_vs_torch']:.1e}")
     for name, file in {**outcome.summary["files"], "summary": "summary.json"}.items():
         console.print(f"{name:<8}{(folder.path / file).resolve()}", soft_wrap=True)
     return _judge(outcome.summary)

@@ -140,6 +140,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _positive("train", total_steps=self.total_steps)
+        if self.checkpoint_every_s < 0.0:
+            raise RobodistillError(f"train.checkpoint_every_s: must be at least 0, got {self.checkpoint_every_s}")
 
     @property
     def iterations(self) -> int:
@@ -212,3 +214,11 @@ class RunConfig:
     """No progress bar."""
     play: PlayConfig = field(default_factory=PlayConfig)
     pipeline: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        for name, value, most in (("threads", self.threads, 1024), ("seed", self.seed, 2**62)):
+            if not 0 <= value <= most:
+                raise RobodistillError(f"{name}: must lie in 0..{most}, got {value}")
+        if self.run in ("", ".", "..") or "/" in self.run:
+            raise RobodistillError(f"run: name a folder below runs_dir, got {self.run!r}; runs_dir= says where")

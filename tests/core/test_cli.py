@@ -161,7 +161,7 @@ def test_a_runs_own_configuration_is_taken_up(
     shown = capsys.readouterr().out
     assert yaml.safe_load(shown)["evaluate"]["episodes"] == 64
     assert cli.main(words) == 2
-    assert "no task chosen" in capsys.readouterr().err
+    assert "unknown run in" in capsys.readouterr().err
     (tmp_path / "walk").mkdir()
     (tmp_path / "walk" / "config.yaml").write_text(f"provenance: {{}}\n{shown}")
     assert cli.main([*words, "seed=5"]) == 0
@@ -182,3 +182,29 @@ def test_a_verb_with_both_reads_words_when_the_first_sets_no_key(
     toy_verb(run=seen.append)  # words alone are then the configuration's to refuse
     assert cli.main(["toy", "x"]) == 0
     assert seen[-1] == ("config", ["x"])
+
+
+def test_a_misspelt_run_is_named_and_makes_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "config.yaml").write_text("{}")
+    assert cli.main(["evaluate", f"runs_dir={tmp_path}", "run=dmeo"]) == 2
+    assert "did you mean 'demo'" in capsys.readouterr().err
+    assert cli.main(["evaluate", "task=pendulum_swingup", f"runs_dir={tmp_path}", "run=dmeo"]) == 2
+    assert "evaluation needs export, which is not done" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "threads=-1", "threads=5000", "seed=-1", "seed=99999999999999999999", "run=", "run=.", "run=../esc",
+        "task.physics.timestep=0", "task.episode_s=-1", "teacher.checkpoint_every_s=-1", "runs_dir=/dev/null",
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_one_line(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "task=pendulum_swingup", f"runs_dir={tmp_path}", "run=x", "quiet=true"]
+    assert cli.main([*words, word]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert word.split("=", maxsplit=1)[0].rpartition(".")[2].partition("_dir")[0] in said or "/dev/null" in said
+    assert not list(tmp_path.iterdir())

@@ -212,6 +212,25 @@ def test_another_configuration_does_not_touch_the_run(toys: Toys, tmp_path: Path
     assert run.status == "complete"
 
 
+@pytest.mark.parametrize("got_somewhere", [False, True])
+def test_a_stage_that_failed_before_its_first_checkpoint_may_be_begun_otherwise(
+    toys: Toys, tmp_path: Path, got_somewhere: bool
+) -> None:
+    run = RunFolder(tmp_path / "demo")
+    toys.fail_in = "teach"
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(PIPELINE, Settings(), run)
+    toys.fail_in = ""
+    if got_somewhere:
+        run.stage("teacher").checkpoint("last").mkdir(parents=True)
+        with pytest.raises(RobodistillError, match=r"lr is 0.1 there, 0.2 here"):
+            run_pipeline(PIPELINE, Settings(lr=0.2), run)
+        return
+    run_pipeline(PIPELINE, Settings(lr=0.2), run)
+    assert (run.path / "policy.onnx").read_text() == "net 0.2 onnx"
+    assert run.config()["lr"] == run.stage("teacher").config()["lr"] == 0.2
+
+
 def test_what_no_stage_so_far_used_may_change(toys: Toys, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "demo")
     toys.fail_in = "export"

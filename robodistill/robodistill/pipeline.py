@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from robodistill.files import writing
@@ -259,10 +258,10 @@ def _check_outputs(pipeline: PipelineConfig, stage: StageConfig, outputs: Mappin
 
 def _publish(run: RunFolder, record: StageRecord) -> None:
     """Copy the files that a stage names to the run's own folder, each in one step."""
-    for path in record.summary.get("files", {}).values():
-        target = run.path / Path(path).name
-        if Path(path) != target:
+    for path in record.files:
+        target = run.path / path.name
+        if path != target:
             aside = target.with_name(f".{target.name}.tmp")
             with writing(target):
-                shutil.copyfile(path, aside)
+                shutil.copyfile(record.verified(path), aside)
                 os.replace(aside, target)

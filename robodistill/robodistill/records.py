@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,8 @@ class StageRecord:
     """[s] of all sessions together"""
     outputs: dict[str, Any] = field(default_factory=dict)
     """JSON values and Paths by name."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """File that it gives to the run's own folder, by name -> SHA-256 when it was made."""
     origin: str = "ran"
     """What happened in this session: ran, resumed, cached (done before) or copied (from another run)."""
 
@@ -64,13 +67,34 @@ class StageRecord:
         for path in _paths(self.outputs):
             if not path.exists():
                 raise RobodistillError(f"stage {self.stage!r}: its output {path} was not written")
+        self.digests = {path.name: _sha256(path) for path in self.files}
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the files that it gives to the run's own folder."""
+        return [Path(path) for path in self.summary.get("files", {}).values()]
+
+    def verified(self, path: Path) -> Path:
+        """Return ``path``, one of ``files``; refuse it when it is no longer what the stage made."""
+        if self.digests.get(path.name, "") not in ("", _sha256(path)):
+            raise RobodistillError(
+                f"{path} was damaged or changed since stage {self.stage!r} made it; "
+                f"restore it, or delete {path.parent} to make it again"
+            )
+        return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_record(record: StageRecord, run: RunFolder) -> None:
     """Write ``stage.json`` in one step."""
     fields = {"stage": record.stage, "hash": record.hash, "status": record.status, "wall_s": record.wall_s}
     outputs = _pack(record.outputs, run.path)
-    write_json(run.stage(record.stage).path / "stage.json", {**fields, "outputs": outputs})
+    write_json(
+        run.stage(record.stage).path / "stage.json", {**fields, "outputs": outputs, "digests": record.digests}
+    )
 
 
 def read_record(run: RunFolder, stage: str) -> StageRecord | None:
@@ -81,8 +105,9 @@ def read_record(run: RunFolder, stage: str) -> StageRecord | None:
     data = read_json(path, "stage record")
     try:
         outputs = _unpack(data["outputs"], run.path)
+        digests = data.get("digests", {})
         return StageRecord(
-            data["stage"], data["hash"], data["status"], float(data["wall_s"]), outputs, "cached"
+            data["stage"], data["hash"], data["status"], float(data["wall_s"]), outputs, digests, "cached"
         )
     except (KeyError, TypeError) as error:
         raise RobodistillError(

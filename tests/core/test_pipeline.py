@@ -231,6 +231,19 @@ def test_a_stage_that_failed_before_its_first_checkpoint_may_be_begun_otherwise(
     assert run.config()["lr"] == run.stage("teacher").config()["lr"] == 0.2
 
 
+def test_a_damaged_file_does_not_replace_the_published_one(toys: Toys, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "demo")
+    run_pipeline(PIPELINE, Settings(), run)
+    made = run.stage("export").path / "policy.onnx"
+    made.write_text("net 0.1 omnx")
+    with pytest.raises(RobodistillError, match=r"export/policy\.onnx was damaged or changed .* 'export' made it"):
+        run_pipeline(PIPELINE, Settings(), run)
+    assert (run.path / "policy.onnx").read_text() == "net 0.1 onnx"
+    made.write_text("net 0.1 onnx")
+    run_pipeline(PIPELINE, Settings(), run)
+    assert toys.calls == ["teach", "export", "evaluate"]
+
+
 def test_what_no_stage_so_far_used_may_change(toys: Toys, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "demo")
     toys.fail_in = "export"

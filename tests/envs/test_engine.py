@@ -16,6 +16,11 @@ from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import MEASURED, sensor_slice
 
 SLIDER = """<mujoco><worldbody><body><joint type="slide" axis="1 0 0"/><geom size=".1"/></body></worldbody></mujoco>"""
+LANDED = """<mujoco><worldbody><geom type="plane" size="0 0 1"/><body pos="0 0 .1"><freejoint/>
+<geom size=".1" mass="1"/>
+<site name="s" size=".2"/></body></worldbody><sensor><{kind} site="s"/></sensor></mujoco>"""
+HILLS = """<mujoco><asset><hfield name="h" nrow="2" ncol="2" size="1 1 1 .1" elevation="0 0 0 0"/></asset><worldbody>
+<geom type="hfield" hfield="h"/><body pos="0 0 1"><freejoint/><geom size=".1"/></body></worldbody></mujoco>"""
 N = 3
 
 
@@ -72,6 +77,37 @@ def test_fields_are_live_and_start_at_the_template(rig: Any) -> None:
     gain[0, 0, 0] = 7.0
     assert engine.field("actuator_gainprm")[0, 0, 0] == 7.0
     assert model.actuator_gainprm[0, 0] != 7.0
+
+
+def test_terrain_is_one_for_all_worlds() -> None:
+    """Why terrain is a shared map on which worlds begin at different places."""
+    batch = Batch(mujoco.MjModel.from_xml_string(HILLS), 2, 1)
+    assert batch.expand("geom_friction").shape[0] == 2
+    with pytest.raises(ValueError, match="hfield_data"):
+        batch.expand("hfield_data")
+
+
+@pytest.mark.parametrize(("kind", "computed"), [("touch", False), ("accelerometer", True)])
+def test_external_forces_are_zero_without_an_acceleration_sensor(kind: str, computed: bool) -> None:
+    """Why contact forces are read from touch and contact sensors, never from ``cfrc_ext``."""
+    batch = Batch(mujoco.MjModel.from_xml_string(LANDED.format(kind=kind)), 1, 1)
+    forces, sensors = batch.bind("cfrc_ext"), batch.bind("sensordata")
+    batch.step(nstep=50)
+    assert float(np.abs(sensors).max()) == pytest.approx(9.81, abs=0.1)  # it lies on the floor
+    assert bool(forces.any()) is computed
+
+
+def test_a_restored_state_alone_shows_sensors_of_zero(rig: Any) -> None:
+    """Why a snapshot holds the derived buffers too."""
+    used, fresh = rig.fresh(), MjbatchEngine(rig.model, N, 1)
+    rig.drive(used, rig.controls(2))
+    alone = Batch(rig.model, N, 1)
+    rows, sensors = alone.bind("state"), alone.bind("sensordata", np.float32)
+    rows[:] = used.state_dict()["rows"].numpy()
+    assert not sensors.any()
+    fresh.load_state_dict(used.state_dict())
+    assert torch.equal(fresh.sensordata, used.sensordata)
+    assert used.sensordata.any()
 
 
 # -- time --------------------------------------------------------------------------------------

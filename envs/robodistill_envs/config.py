@@ -267,9 +267,9 @@ class TaskConfig:
     command: CommandConfig | None = None
     push: PushConfig | None = None
     metrics: tuple[MetricConfig, ...] = ()
+    """Quantities that evaluation reports beside the return."""
     targets: dict[str, float] = field(default_factory=dict)
     """What a student should reach, by metric, for the report's verdicts: a score at least, others at most."""
-    """Quantities that evaluation reports beside the return."""
 
     def __post_init__(self) -> None:
         """Add what the robot's motors draw; refuse a control step that is no whole number of physics steps."""

@@ -48,12 +48,6 @@ def projected_gravity(quat: Tensor) -> Tensor:
     return torch.stack((2.0 * (w * y - x * z), -2.0 * (w * x + y * z), 2.0 * (x * x + y * y) - 1.0), dim=-1)
 
 
-def yaw(quat: Tensor) -> Tensor:
-    """Return the heading [rad] (...,) of a world-from-body ``quat``."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-
-
 def from_roll_pitch_yaw(roll: Tensor, pitch: Tensor, heading: Tensor) -> Tensor:
     """Return the quaternion of intrinsic z-y-x angles [rad], each (...,)."""
     half = 0.5 * torch.stack((roll, pitch, heading))
@@ -82,8 +76,3 @@ def to_heading(heading: Tensor, vector_w: Tensor) -> Tensor:
     """Turn the horizontal part (..., 2) of a world vector into the frame of ``heading`` (..., 2)."""
     (c, s), (x, y) = heading.unbind(-1), (vector_w[..., 0], vector_w[..., 1])
     return torch.stack((c * x + s * y, c * y - s * x), dim=-1)
-
-
-def to_yaw_frame(quat: Tensor, vector_w: Tensor) -> Tensor:
-    """Rotate a world vector (..., 3) into the frame that shares only the heading of ``quat``."""
-    return torch.cat((to_heading(heading(quat), vector_w), vector_w[..., 2:]), dim=-1)

@@ -110,12 +110,13 @@ def test_no_rotation_has_a_finite_gradient() -> None:
 def test_roll_pitch_yaw(roll: float, pitch: float, heading: float, v: Tensor) -> None:
     angles = (torch.tensor(a, dtype=torch.float64) for a in (roll, pitch, heading))
     q = rot.from_roll_pitch_yaw(*angles)
-    assert abs(float(rot.yaw(q)) - heading) < 1e-9
+    ahead = torch.tensor([math.cos(heading), math.sin(heading)], dtype=torch.float64)
+    assert close(rot.heading(q), ahead)
     by_axis = [rot.from_rotation_vector(a * axis) for a, axis in ((heading, Z), (pitch, Y), (roll, X))]
     expected = rot.rotate(by_axis[0], rot.rotate(by_axis[1], rot.rotate(by_axis[2], v)))
     assert close(rot.rotate(q, v), expected)
     level = rot.from_rotation_vector(heading * Z)
-    assert close(rot.to_yaw_frame(q, v), rot.rotate_inverse(level, v))
+    assert close(rot.to_heading(rot.heading(q), v), rot.rotate_inverse(level, v)[:2])
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,14 @@ def test_turns_by_hand() -> None:
     left = torch.tensor([HALF, 0.0, 0.0, HALF], dtype=torch.float64)
     assert close(rot.rotate(left, X), Y)
     assert close(rot.rotate_inverse(left, Y), X)
-    assert close(rot.to_yaw_frame(left, Y + Z), X + Z)
-    assert float(rot.yaw(left)) == pytest.approx(math.pi / 2)
+    assert close(rot.heading(left), Y[:2])
+    assert close(rot.to_heading(rot.heading(left), Y + Z), X[:2])
+
+
+def test_straight_up_there_is_no_heading() -> None:
+    """Where the body's x points along the world's z, the frame is the world's instead of NaN."""
+    assert rot.heading(torch.tensor([0.5, 0.5, -0.5, 0.5])).tolist() == [1.0, 0.0]
+    assert rot.heading(torch.tensor([0.5, 0.5, 0.5, 0.5])).tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
@@ -150,9 +157,8 @@ def test_leading_dimensions(shape: tuple[int, ...]) -> None:
         rot.rotate(q, v),
         rot.rotate_inverse(q, v),
         rot.projected_gravity(q),
-        rot.to_yaw_frame(q, v),
     ):
         assert result.shape == (*shape, 3)
         assert result.dtype == torch.float32
     assert rot.multiply(q, q).shape == (*shape, 4)
-    assert rot.yaw(q).shape == shape
+    assert rot.heading(q).shape == rot.to_heading(rot.heading(q), v).shape == (*shape, 2)

@@ -14,6 +14,10 @@ class SpecError(RobodistillError):
     """A spec, a policy file or a configuration does not say what it must."""
 
 
+class DriverError(RobodistillError):
+    """A robot cannot be reached, or does not deliver what it must."""
+
+
 def unknown(kind: str, name: str, legal: Iterable[str]) -> str:
     """Return a line that names the unknown ``name``, the nearest legal one and all legal ones."""
     options = sorted(legal)

@@ -62,9 +62,15 @@ def build_networks(build: Build) -> nn.ModuleDict:
     return nn.ModuleDict(build.networks)
 
 
-def student(build: Build, *, memory: bool = True) -> Policy:
-    """Return the policy that is exported: on sensors alone, without an encoder where ``memory`` is false."""
+def student(build: Build, *, memory: bool = True, init_std: float = 0.0) -> Policy:
+    """Return the policy that is exported: on sensors alone, without an encoder where ``memory`` is false.
+
+    ``init_std`` > 0 replaces that of ``student.policy``, unless the head is the teacher's: losses on the mean never
+    change the deviation, which is then the noise that a student drives with to the end.
+    """
     config = build.train.policy
+    if init_std > 0.0:
+        config = replace(config, init_std=init_std)
     if not memory:
         config = replace(config, groups=(SENSORS,), encoder=EncoderConfig())
     if config.reads != (SENSORS,):

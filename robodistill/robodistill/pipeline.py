@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from robodistill.files import claimed, writing
@@ -47,6 +47,8 @@ class StageConfig:
     """Dotted keys of the configuration that its result depends on, beside the seed; empty for all of it."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Name of the input -> ``<stage>.<output>`` of an earlier stage."""
+    optional: dict[str, str] = field(default_factory=dict)
+    """Name of an input -> the dotted key of the configuration that says whether the stage has it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class PipelineConfig:
                     raise RobodistillError(
                         f"stage {stage.name!r}, input {name!r}: {unknown('stage', giver, earlier)}"
                     )
+            for name in stage.optional:
+                if name not in stage.inputs:
+                    raise RobodistillError(f"stage {stage.name!r}, optional: {unknown('input', name, stage.inputs)}")
             earlier.append(stage.name)
 
 
@@ -96,22 +101,24 @@ def run_pipeline(
     no stage so far depended on may change. ``config`` is the dataclass that the stages get. ``announce`` is given a
     line as each stage begins. ``verb`` goes into the summaries: the run's, and one in the folder of each stage.
     """
+    values = plain(to_plain(config))
+    pipeline = replace(pipeline, stages=tuple(_pruned(stage, values) for stage in pipeline.stages))
     if only is not None:
         _refuse_lacking(pipeline, only, run)
     with claimed(run.path):
-        return _go_through(pipeline, config, run, announce, only, verb)
+        return _go_through(pipeline, config, values, run, announce, only, verb)
 
 
 def _go_through(
     pipeline: PipelineConfig,
     config: Any,
+    values: dict[str, Any],
     run: RunFolder,
     announce: Callable[[str], None],
     only: str | None,
     verb: str,
 ) -> PipelineRun:
     functions: dict[str, StageFunction] = {}
-    values = plain(to_plain(config))
     digests: dict[str, str] = {}
     for stage in pipeline.stages:
         digests[stage.name] = _digest(stage, values, digests)
@@ -141,6 +148,13 @@ def _go_through(
         summarise(values, done, verb), "complete" if len(done) == len(pipeline.stages) else "partial"
     )
     return PipelineRun(run.summary(), done)
+
+
+def _pruned(stage: StageConfig, values: Mapping[str, Any]) -> StageConfig:
+    """Return the stage without the inputs that the configuration has no use for."""
+    unused = {name for name, key in stage.optional.items() if not _select(values, key, stage.name)}
+    inputs = {name: source for name, source in stage.inputs.items() if name not in unused}
+    return replace(stage, inputs=inputs, optional={})
 
 
 def _perform(

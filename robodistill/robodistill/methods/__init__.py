@@ -1,0 +1,1 @@
+"""What single methods need beyond the common parts: losses, hooks and networks, a module each."""

@@ -94,3 +94,9 @@ def imitate_latent(batch: Minibatch, *, policy: str) -> Tensor:
         # what the labeller's latent of the reflected world would be, nobody recorded
         latent, label = latent[~batch["mirrored"]], label[~batch["mirrored"]]
     return F.mse_loss(latent, label)
+
+
+def symmetry(batch: Minibatch, *, policy: str) -> Tensor:
+    """Return how far acting and reflecting fail to commute: mean of |mu(M o) - M mu(o)|^2 (Yu et al. 2018, eq. 4)."""
+    reflected, mirror = batch.reflected_output(policy)
+    return (reflected.mean - mirror.action(batch.output(policy).mean)).square().mean()

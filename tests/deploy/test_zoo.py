@@ -46,7 +46,7 @@ def test_a_wrong_name_or_a_foreign_card_is_refused(tmp_path: Path) -> None:
     (tmp_path / "toy").mkdir()
     file = tmp_path / "toy" / "card.json"
     file.write_text(json.dumps({**to_plain(CARD), "schema": "robodistill.card/9"}))
-    with pytest.raises(RobodistillError, match="schema 'robodistill.card/9'"):
+    with pytest.raises(RobodistillError, match=r"schema 'robodistill\.card/9'"):
         zoo.card("toy", tmp_path)
     file.write_text(json.dumps({**to_plain(CARD), "colour": "red"}))
     with pytest.raises(RobodistillError, match="unknown field 'colour'"):

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import onnxruntime
-
 from robodistill_deploy.describe import describe
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
@@ -105,7 +103,7 @@ def _selftest(options: argparse.Namespace) -> None:
     print(
         f"ok: {len(test.ticks) + len(test.sequence)} ticks as recorded, largest difference "
         f"{policy.self_test_error:.2g} of an action's scale ({test.atol:g} allowed), "
-        f"onnxruntime {onnxruntime.__version__}"
+        f"{policy.backend}"
     )
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -16,29 +12,30 @@ import onnxscript
 import torch
 from torch import Tensor, nn
 
+from robodistill.export_facts import Origin, command_rules, envelope_of, provenance, robot_facts
 from robodistill.files import writing
-from robodistill.runs import git_state
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.policy_file import METADATA_KEY, stamp
 from robodistill_deploy.policy_spec import (
     PLACEHOLDER,
     SCHEMA,
-    Envelope,
     PolicySpec,
-    Provenance,
-    Range,
     SelfTest,
+    StateKind,
     StateSpec,
-    Statistics,
     Tick,
     restrict,
 )  # fmt: skip
 from robodistill_deploy.resolve import resolve
+from robodistill_deploy.runtime import load_policy
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.observation import SignalTerms
 from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_policies.encoders.window import WindowEncoder
 from robodistill_policies.policy import Policy
+
+__all__ = ["Origin", "RobotGraph", "export_policy", "to_onnx"]
 
 OPSET = 18
 ATOL = 1e-5
@@ -75,6 +72,20 @@ class RobotGraph(nn.Module):
     def initial(self) -> dict[str, Tensor]:
         """Return every state of one robot at the start, (1, ...)."""
         return {**self._internals, **self.policy.initial_state(1)}
+
+    def states(self) -> tuple[StateSpec, ...]:
+        """Return what the graph carries from tick to tick."""
+        return tuple(
+            StateSpec(name, self._kind(name), tuple(value.shape), tuple(value.flatten().tolist()))
+            for name, value in self.initial().items()
+        )
+
+    def _kind(self, name: str) -> StateKind:
+        if name in self.internals:
+            return "internal"
+        if not isinstance(self.policy.encoder, WindowEncoder):
+            return "hidden"
+        return "flag" if name == "filled" else "window"
 
     def forward(self, signals: Signals, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the targets of each action part and the next states, in the order of ``state_names``."""
@@ -172,56 +183,6 @@ def drive_and_record(env: VecEnv, graph: RobotGraph, steps: int) -> list[Signals
     return seen
 
 
-def envelope_of(task: TaskConfig, policy: Policy, spec: InterfaceSpec) -> Envelope:
-    """Return the conditions of training, from the task and from the statistics that the policy gathered."""
-    ranges = {name: Range(p.low, p.high, p.unit) for name, p in task.parameters.items()}
-    normalizer = policy.normalizers["sensors"]
-    mean, std = normalizer.get_buffer("mean"), normalizer.get_buffer("var").sqrt()
-    observations: dict[str, Statistics] = {}
-    start = 0
-    for term in spec.terms("sensors"):
-        stop = start + term.dim
-        observations[term.name] = Statistics(
-            tuple(mean[start:stop].tolist()), tuple(std[start:stop].tolist())
-        )
-        start = stop
-
-    def span(name: str) -> tuple[float, float]:
-        return (
-            (task.parameters[name].low[0], task.parameters[name].high[0])
-            if name in task.parameters
-            else (0.0, 0.0)
-        )
-
-    read = {signal.name for signal in spec.signals}
-    noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0 and name in read}
-    return Envelope(noise, span("signal_delay"), span("action_delay"), ranges, observations)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a student comes from."""
-
-    method: str
-    seed: int
-    checkpoints: Mapping[str, str]
-    """role -> sha256"""
-
-
-def _provenance(origin: Origin) -> Provenance:
-    git = git_state()
-    commit = (
-        "unknown"
-        if git is None
-        else str(git.get("commit", "unknown")) + ("-dirty" if git.get("changed") else "")
-    )
-    return Provenance(
-        robodistill=importlib.metadata.version("robodistill"), git=commit, torch=torch.__version__,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        method=origin.method, checkpoints=dict(origin.checkpoints), seed=origin.seed, license="Apache-2.0",
-    )  # fmt: skip
-
-
 def export_policy(
     policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin: Origin, path: Path
 ) -> PolicySpec:
@@ -233,8 +194,8 @@ def export_policy(
     ticks = record(graph, seen[_SEQUENCE::10], [True] * _TICKS)
     policy_spec = PolicySpec(
         schema=SCHEMA, group="sensors", interface=graph.spec,
-        states=tuple(StateSpec(n, tuple(v.shape), tuple(v.flatten().tolist())) for n, v in graph.initial().items()),
-        envelope=envelope_of(task, policy, graph.spec), provenance=_provenance(origin),
+        robot=robot_facts(task, graph.spec), states=graph.states(), commands=command_rules(task, graph.spec),
+        envelope=envelope_of(task, policy, graph.spec), provenance=provenance(origin, task),
         self_test=SelfTest(ATOL, tuple(ticks), tuple(sequence)), digest=PLACEHOLDER,
     )  # fmt: skip
     model = to_onnx(graph)
@@ -245,5 +206,6 @@ def export_policy(
         path.parent.mkdir(parents=True, exist_ok=True)
         onnx.save_model(model, str(aside))
         stamp(aside)
+        load_policy(aside)  # what would be refused on the robot is refused here
         os.replace(aside, path)
     return policy_spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -35,7 +36,7 @@ from robodistill_envs.vector import Disturbances, VecEnv
 from robodistill_policies.encoders.window import WindowEncoder
 from robodistill_policies.policy import Policy
 
-__all__ = ["Origin", "RobotGraph", "export_policy", "to_onnx"]
+__all__ = ["Origin", "RobotGraph", "export_policy", "to_onnx", "trace"]
 
 OPSET = 18
 ATOL = 1e-5
@@ -119,13 +120,20 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
     state = graph.initial()
     names_in = [f"signal.{s.name}" for s in graph.spec.signals] + [f"state.{n}" for n in graph.state_names]
     names_out = [f"action.{p.name}" for p in graph.spec.actions] + [f"next.{n}" for n in graph.state_names]
+    return trace(
+        _Positional(graph), [*signals, *(state[name] for name in graph.state_names)], names_in, names_out
+    )
+
+
+def trace(module: nn.Module, inputs: Sequence[Tensor], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
+    """Return the checked, optimised model of ``module`` for ``inputs`` of batch 1, weights inside, without notes."""
     with warnings.catch_warnings():
         # the exporter's own deprecations and its search for torchvision: nothing a user can act on
         warnings.simplefilter("ignore")
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Positional(graph).eval(), (*signals, *(state[n] for n in graph.state_names)),
+            module.eval(), tuple(inputs),
             input_names=names_in, output_names=names_out, dynamo=True, opset_version=OPSET, verbose=False,
         )  # fmt: skip
     if program is None:

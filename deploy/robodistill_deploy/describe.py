@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 from robodistill_deploy.policy_spec import PolicySpec
 from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import SafetyLimits
 from robodistill_deploy.spec import ActionPart
 
 _WIDTH = 110
+_SAFETY_UNITS = {
+    **dict.fromkeys(("position_margin", "max_tilt", "max_fall_tilt"), "rad"),
+    **dict.fromkeys(("fall_horizon", "max_sensor_age", "max_frozen", "max_command_age"), "s"),
+    **dict.fromkeys(("ood_persistence", "persistence"), "s"),
+    "max_target_rate": "unit of the target a second",
+    "damping_kd": "N m s/rad",
+    "missed_deadlines": "control periods",
+    "ood_sigmas": "standard deviations",
+    "ood_floor": "of the scaled term",
+    "soft_limit_factor": "of the range",
+    "effort_factor": "of the limit",
+}
 _GAINS = ("kp [N m/rad]", "kd [N m s/rad]", "effort limit [N m]", "velocity limit [rad/s]")
 
 
@@ -22,6 +37,7 @@ def describe(spec: PolicySpec) -> str:
         *(_action(part) for part in spec.interface.actions),
         _robot(spec.robot),
         _commands(spec),
+        _safety(spec.safety),
         _envelope(spec),
         _provenance(spec),
         _self_test(spec),
@@ -74,11 +90,8 @@ def _terms(spec: PolicySpec) -> str:
 
 def _states(spec: PolicySpec) -> str:
     rows = [(s.name, s.kind, "x".join(map(str, s.shape)), _span(s.initial)) for s in spec.states]
-    return (
-        _titled("STATE carried from tick to tick; a window holds its observations oldest first", table(("state", "kind", "shape", "initial"), rows))
-        if rows
-        else ""
-    )
+    title = "STATE carried from tick to tick; a window holds its observations oldest first"
+    return _titled(title, table(("state", "kind", "shape", "initial"), rows)) if rows else ""
 
 
 def _action(part: ActionPart) -> str:
@@ -95,12 +108,12 @@ def _robot(robot: RobotFacts) -> str:
     if not robot.joints:
         return ""
     place = {name: str(i) for i, name in enumerate(robot.motor_order)}
+    poses = {f"{i + 1}: {_number(w.seconds)} s": w.position for i, w in enumerate(robot.stand_up)}
     columns = (robot.armature, robot.friction, robot.damping)
     rows = [
-        (name, place.get(name, ""), *(_number(c[i]) for c in columns), *(_number(w.position[i]) for w in robot.stand_up))
+        (name, place.get(name, ""), *(_number(column[i]) for column in (*columns, *poses.values())))
         for i, name in enumerate(robot.joints)
     ]
-    poses = [f"{_number(waypoint.seconds)} s" for waypoint in robot.stand_up]
     header = ("joint", "vendor's index", "armature [kg m2]", "friction [N m]", "damping [N m s/rad]", *poses)
     title = "ROBOT as simulated" + (", and its poses on the way to standing [rad]" if poses else "")
     return _titled(f"{title}; model file {robot.mjcf_sha256[:16]}...", table(header, rows))
@@ -110,11 +123,23 @@ def _commands(spec: PolicySpec) -> str:
     rows = []
     for command in spec.interface.commands:
         signal, rule = spec.interface.signal(command.signal), spec.commands[command.signal]
-        limits = rule.rate_limit or ("any",) * signal.dim
+        limits = rule.rate_limit or (math.inf,) * signal.dim
         ends = zip(signal.elements, command.lower, command.upper, rule.default, limits, strict=True)
-        rows += [(signal.name, e[0], *(x if isinstance(x, str) else _number(x) for x in e[1:]), signal.unit) for e in ends]
+        rows += [(signal.name, name, *map(_number, numbers), signal.unit) for name, *numbers in ends]
     header = ("command", "element", "lower", "upper", "default", "change a second", "unit")
     return _titled("COMMANDS trained in", table(header, rows)) if rows else ""
+
+
+def _safety(limits: SafetyLimits) -> str:
+    rows: list[tuple[str, str, str]] = []
+    for field in dataclasses.fields(limits):
+        value = getattr(limits, field.name)
+        parts = value if isinstance(value, dict) else {"": (value,)}
+        words = field.name.replace("_", " ")
+        unit = _SAFETY_UNITS.get(field.name, "")
+        rows += [(f"{words} {part}".rstrip(), _span(numbers), unit) for part, numbers in parts.items()]
+    title = "SAFETY: thresholds of the filter between policy and robot"
+    return _titled(title, table(("threshold", "value", "unit"), rows))
 
 
 def _envelope(spec: PolicySpec) -> str:

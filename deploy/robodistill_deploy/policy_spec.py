@@ -17,6 +17,7 @@ from robodistill_deploy.codec import from_plain, to_plain
 from robodistill_deploy.conditions import CommandRule, Envelope, Numbers, Range, Statistics
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import SafetyLimits
 from robodistill_deploy.spec import InterfaceSpec
 
 __all__ = [
@@ -133,6 +134,8 @@ class PolicySpec:
     commands: dict[str, CommandRule]
     """By signal; every command that the policy reads."""
     envelope: Envelope
+    safety: SafetyLimits
+    """Thresholds of the safety filter, made for this interface."""
     provenance: Provenance
     self_test: SelfTest
     digest: str
@@ -158,6 +161,7 @@ class PolicySpec:
         names = [state.name for state in self.states]
         if len(set(names)) != len(names):
             raise SpecError(f"a policy state is declared twice: {', '.join(names)}")
+        self.safety.check(self.interface)
         _check_states(self)
         _check_envelope(self)
         for where, ticks in (("ticks", self.self_test.ticks), ("sequence", self.self_test.sequence)):

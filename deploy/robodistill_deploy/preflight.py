@@ -6,8 +6,9 @@ what the policy was trained on: fresh, often enough, finite, in SI units, level,
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,6 @@ MIN_READINGS = 20
 """Readings to judge a robot by."""
 RATE_SHARE = 0.9
 """Share of the control rate that readings must at least arrive with."""
-LIMIT_MARGIN = 0.1
-"""[rad] that a joint may stand outside its limits: encoders have offsets, legs lie on stops."""
 NORM_MARGIN = 0.02
 """Largest deviation of a quaternion's norm from 1."""
 MAX_TILT = 0.6
@@ -109,7 +108,7 @@ def _arrival_problems(spec: PolicySpec, readings: Sequence[Reading]) -> Iterator
         yield "readings carry times that do not increase: stamp each with time.monotonic() when it arrives"
         return
     ticks = [reading.tick for reading in readings]
-    if any(later <= earlier for earlier, later in zip(ticks, ticks[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(ticks)):
         yield "the robot's own counter stands still or goes back: restart its sender; a frozen reading repeats itself"
     rate, wanted = 1.0 / float(np.mean(steps)), 1.0 / spec.interface.control_dt
     if rate < RATE_SHARE * wanted:
@@ -128,7 +127,7 @@ def _shape_problems(spec: PolicySpec, signals: Signals, readings: Sequence[Readi
             value = reading.signals.get(signal.name)
             if value is None or np.shape(value) != (size,):
                 got = "is missing" if value is None else f"has shape {np.shape(value)}"
-                yield f"a reading's signal {signal.name!r} {got}, the driver promised {size} numbers: correct the driver"
+                yield f"a reading's signal {signal.name!r} {got}, the driver promised {size} numbers: correct it"
                 break
             if not np.isfinite(value).all():
                 yield f"a reading's signal {signal.name!r} is not finite: check the sensor and its cable"
@@ -147,7 +146,8 @@ def _value_problems(spec: PolicySpec, signal: SignalSpec, values: Array) -> list
     if signal.unit in REST_SPEED:
         return list(_speed_problems(signal, values))
     parts = [p for p in spec.interface.actions if p.kind == "joint_position" and p.unit == signal.unit]
-    return [line for part in parts for line in _limit_problems(part, signal, values[-1])]
+    margin = spec.safety.position_margin  # encoders have offsets, legs lie on stops
+    return [line for part in parts for line in _limit_problems(part, signal, values[-1], margin)]
 
 
 def _quaternion_problems(signal: SignalSpec, values: Array) -> Iterator[str]:
@@ -176,23 +176,24 @@ def _speed_problems(signal: SignalSpec, values: Array) -> Iterator[str]:
     j = int(np.argmax(typical))
     if typical[j] > limit:
         yield (
-            f"signal {signal.name!r}: {signal.elements[j]!r} is {typical[j]:.3g} {signal.unit} although the robot is at "
-            f"rest: hold it still; if it is, the unit is not {signal.unit} or the sensor has a bias"
+            f"signal {signal.name!r}: {signal.elements[j]!r} is {typical[j]:.3g} {signal.unit} although the robot "
+            f"is at rest: hold it still; if it is, the unit is not {signal.unit} or the sensor has a bias"
         )
 
 
-def _limit_problems(part: ActionPart, signal: SignalSpec, now: Array) -> Iterator[str]:
+def _limit_problems(part: ActionPart, signal: SignalSpec, now: Array, margin: float) -> Iterator[str]:
     measured = dict(zip(signal.elements, now, strict=True))
-    check: Callable[[float, float, float], bool] = lambda v, low, high: (
-        low - LIMIT_MARGIN <= v <= high + LIMIT_MARGIN
-    )
     for name, low, high in zip(part.names, part.lower, part.upper, strict=True):
-        if name not in measured or check(measured[name], low, high):
+        if name not in measured or _inside(measured[name], low, high, margin):
             continue
         value = float(measured[name])
-        if abs(value) > 2.0 * math.pi and check(value / _DEGREES, low, high):
+        if abs(value) > 2.0 * math.pi and _inside(value / _DEGREES, low, high, margin):
             fix = "these look like degrees: deliver rad"
         else:
             fix = "calibrate its zero, or correct the driver's order and signs of joints"
         yield f"joint {name!r} stands at {value:.4g} {part.unit}, outside [{low:.4g}, {high:.4g}]: {fix}"
         return
+
+
+def _inside(value: float, low: float, high: float, margin: float) -> bool:
+    return low - margin <= value <= high + margin

@@ -31,7 +31,6 @@ from robodistill_deploy.safety import (
     SafetyLimits,
     Sensors,
     Target,
-    limits_for,
 )
 from robodistill_deploy.safety.layout import Layout
 from robodistill_deploy.schedule import Schedule
@@ -100,7 +99,7 @@ class Runner:
         command_rate: float = COMMAND_RATE,
         clock: Clock | None = None,
     ) -> None:
-        """Match names and prepare; nothing is opened yet. ``limits`` default to ``limits_for`` the policy."""
+        """Match names and prepare; nothing is opened yet. ``limits`` default to the policy file's."""
         interface = policy.spec.interface
         if command_rate * interface.control_dt < 1.0:
             raise SpecError(
@@ -108,7 +107,7 @@ class Runner:
             )
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)
-        self.filter = SafetyFilter(self.layout, limits or limits_for(interface), policy.spec.envelope.observations)
+        self.filter = SafetyFilter(self.layout, limits or policy.spec.safety, policy.spec.envelope.observations)
         self._machine = Machine(interface, stand_up)
         self._inputs = _Inputs(policy, self.layout)
         self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()

@@ -29,6 +29,7 @@ from robodistill_deploy.policy_spec import (
 )  # fmt: skip
 from robodistill_deploy.resolve import resolve
 from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.safety_limits import limits_for
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.observation import SignalTerms
@@ -203,7 +204,8 @@ def export_policy(
     policy_spec = PolicySpec(
         schema=SCHEMA, group="sensors", interface=graph.spec,
         robot=robot_facts(task, graph.spec), states=graph.states(), commands=command_rules(task, graph.spec),
-        envelope=envelope_of(task, policy, graph.spec), provenance=provenance(origin, task),
+        envelope=envelope_of(task, policy, graph.spec), safety=limits_for(graph.spec),
+        provenance=provenance(origin, task),
         self_test=SelfTest(ATOL, tuple(ticks), tuple(sequence)), digest=PLACEHOLDER,
     )  # fmt: skip
     model = to_onnx(graph)

@@ -32,6 +32,7 @@ from robodistill_deploy.policy_spec import (
     Tick,
 )
 from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import limits_for
 from robodistill_deploy.spec import SCHEMA as INTERFACE_SCHEMA
 from robodistill_deploy.spec import ActionPart, CommandSpec, InterfaceSpec, InternalSpec, SignalSpec, TermSpec
 
@@ -186,6 +187,7 @@ def make_spec() -> PolicySpec:
                 term.name: Statistics((0.0,) * term.dim, (1.0,) * term.dim) for term in face.terms("sensors")
             },
         ),
+        safety=limits_for(face),
         provenance=Provenance(
             robodistill="0.1.0",
             git="unknown",
@@ -328,6 +330,7 @@ def stateless(tmp_path: Path, spec: PolicySpec) -> Path:
     twist = dataclasses.replace(
         face.actions[0], name="base", kind="base_twist", names=("vx", "vy", "yaw"), unit="m/s"
     )
+    twist = dataclasses.replace(twist, default=(0.0,) * 3, lower=(-1.5,) * 3, upper=(1.5,) * 3)
     narrow = dataclasses.replace(
         face,
         signals=face.signals[:1],
@@ -350,6 +353,7 @@ def stateless(tmp_path: Path, spec: PolicySpec) -> Path:
         spec,
         interface=narrow,
         robot=RobotFacts("12" * 32, (), (), (), (), (), ()),
+        safety=limits_for(narrow),
         states=(),
         commands={},
         envelope=dataclasses.replace(spec.envelope, signal_quantum={}, observations=seen),

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from robodistill_deploy.errors import SpecError
 from robodistill_deploy.json_schema import FILE, policy_schema, to_text
 from robodistill_deploy.policy_spec import PolicySpec
 
@@ -46,7 +47,7 @@ def test_it_refuses_what_the_code_refuses(spec: PolicySpec, path: tuple[str | in
         place = place[key]
     place[path[-1]] = value
     assert not jsonschema.Draft202012Validator(policy_schema()).is_valid(plain)
-    with pytest.raises(Exception, match="PolicySpec|policy schema"):
+    with pytest.raises(SpecError, match=r"PolicySpec|policy schema"):
         PolicySpec.from_json(json.dumps(plain))
 
 

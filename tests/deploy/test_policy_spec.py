@@ -78,7 +78,7 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
     face = dataclasses.replace(
         spec.interface,
         actions=(
-            dataclasses.replace(action, default=draw(tuples(FLOATS, action.dim)), mirror=mirror),
+            dataclasses.replace(action, scale=draw(tuples(FLOATS, action.dim)), mirror=mirror),
             *spec.interface.actions[1:],
         ),
         groups={spec.group: (dataclasses.replace(terms[0], params=params), *terms[1:])},
@@ -133,6 +133,8 @@ FREE = {
     "signals",
     "actions",
     "commands",
+    "max_target_rate",
+    "damping_kd",
 }
 
 

@@ -31,8 +31,11 @@ def run(config: RunConfig) -> int:
     """Run this stage; the ones that feed it must be done."""
     if config.export.format == "policy":
         return work(config, "export", only="export")
+    from rich.console import Console
+
     from robodistill.interop.write import write_interop
 
+    console = Console(highlight=False)
     for path in write_interop(config):
-        print(f"{config.export.format:<16}{path.resolve()}")
+        console.print(f"{config.export.format:<16}{path.resolve()}", soft_wrap=True)
     return 0

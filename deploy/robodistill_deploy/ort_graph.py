@@ -38,12 +38,12 @@ class OrtGraph:
             self._session = ort.InferenceSession(
                 data, _session_options(), providers=["CPUExecutionProvider"]
             )
-        except ORT_ERRORS as error:
+            self.inputs = _ports(self._session.get_inputs())
+            self.outputs = _ports(self._session.get_outputs())
+            self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except (*ORT_ERRORS, UnicodeDecodeError) as error:  # names are decoded only when asked for
             reason = " ".join(str(error).split())
             raise SpecError(f"{path}: {self.backend} cannot load this graph: {reason}") from error
-        self.inputs = tuple(Port(n.name, n.type, tuple(n.shape)) for n in self._session.get_inputs())
-        self.outputs = tuple(Port(n.name, n.type, tuple(n.shape)) for n in self._session.get_outputs())
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
         """Return new arrays for the outputs called ``names``."""
@@ -51,6 +51,10 @@ class OrtGraph:
             return cast("list[Array]", self._session.run(names, feeds))
         except ORT_ERRORS as error:
             raise GraphError(f"onnxruntime failed: {' '.join(str(error).split())}") from error
+
+
+def _ports(nodes: Sequence[ort.NodeArg]) -> tuple[Port, ...]:
+    return tuple(Port(node.name, node.type, tuple(node.shape)) for node in nodes)
 
 
 def _session_options() -> ort.SessionOptions:

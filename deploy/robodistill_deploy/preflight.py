@@ -30,6 +30,8 @@ NORM_MARGIN = 0.02
 """Largest deviation of a quaternion's norm from 1."""
 MAX_TILT = 0.6
 """[rad] from upright, in which a robot may be switched on"""
+MIN_W = 0.05
+"""A level robot's w is about 0 at a heading of 180 degrees, and wherever w is not where it should be."""
 REST_SPEED = {"rad/s": 1.0, "m/s": 0.5}
 """Largest speed of a robot at rest, by unit."""
 
@@ -156,7 +158,7 @@ def _quaternion_problems(signal: SignalSpec, values: Array) -> Iterator[str]:
     if abs(worst - 1.0) > NORM_MARGIN:
         yield f"signal {signal.name!r} has norm {worst:.3g}, not 1: deliver a unit quaternion w, x, y, z"
         return
-    w, x, y, z = values[-1] / norms[-1]
+    w, x, y, _ = values[-1] / norms[-1]
     up = float(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0))
     tilt = math.acos(up)
     if tilt > MAX_TILT:
@@ -165,9 +167,11 @@ def _quaternion_problems(signal: SignalSpec, values: Array) -> Iterator[str]:
             "belly; if it is, the order is not w, x, y, z or the frame is not "
             f"{signal.frame!r}"
         )
-    turned = 2.0 * math.atan2(abs(z), abs(w))
-    if tilt <= MAX_TILT and abs(turned - math.pi) < 1e-6 and np.abs(values[:, 0]).max() < 1e-9:
-        yield f"signal {signal.name!r} has w exactly 0 throughout: deliver w first, then x, y, z"
+    elif abs(w) < MIN_W:
+        yield (
+            f"signal {signal.name!r} has w = {w:.2g} on a level robot: the order is not w, x, y, z, or it faces away "
+            "from its zero heading: turn it by 30 degrees and try again"
+        )
 
 
 def _speed_problems(signal: SignalSpec, values: Array) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -64,7 +65,9 @@ class RobotFacts:
         parts = [part for part in interface.actions if part.kind in JOINT_KINDS]
         joints = tuple(name for part in parts for name in part.names)
         if self.joints != joints:
-            raise SpecError(f"robot: joints are {', '.join(self.joints)}, the actions': {', '.join(joints)}")
+            pairs = itertools.zip_longest(self.joints, joints, fillvalue="(none)")
+            i, (here, there) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise SpecError(f"robot: joint {i} is {here!r}, of the actions {there!r}; export the policy again")
         if self.stand_up and any(part.kind != "joint_position" for part in parts):
             raise SpecError("robot: stand_up needs joints that are all driven by position; leave it out")
         limits = [limit for part in parts for limit in zip(part.lower, part.upper, strict=True)]

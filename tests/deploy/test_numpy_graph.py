@@ -96,7 +96,9 @@ def model_of(op: str, values: list[Any], attributes: dict[str, Any], outputs: in
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 
-@pytest.mark.parametrize(("op", "values", "attributes", "outputs"), CASES, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("op", "values", "attributes", "outputs"), CASES, ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_an_operator_as_onnxruntime_computes_it(
     op: str, values: list[Any], attributes: dict[str, Any], outputs: int
 ) -> None:
@@ -119,7 +121,8 @@ def test_constants_as_nodes_are_read() -> None:
         helper.make_node("Add", ["x", "c"], ["y"]),
     ]
     info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [3]) for n in "xy"]
-    model = helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=[helper.make_opsetid("", 18)])
+    graph = helper.make_graph(nodes, "g", info[:1], info[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     (got,) = NumpyGraph(model.SerializeToString(), Path("c.onnx")).run(["y"], {"x": value})
     assert got.tolist() == [0.0, 2.0, 4.0]
 
@@ -158,7 +161,7 @@ def test_a_policy_runs_on_both(path: Path, ticks: list[Values]) -> None:
             np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-5)
 
 
-def test_a_graph_that_computes_something_else_fails_the_self_test_here_too(write: Write, model: onnx.ModelProto) -> None:
+def test_other_weights_fail_the_self_test_here_too(write: Write, model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         if tensor.name == "W":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.001), "W"))
@@ -175,7 +178,7 @@ def test_an_operator_that_is_missing_is_named(write: Write, model: onnx.ModelPro
     for node in model.graph.node:
         if node.op_type == "Tanh":
             node.op_type = "Softsign"
-    with pytest.raises(SpecError, match="no operator 'Softsign'.*load it with backend onnxruntime"):
+    with pytest.raises(SpecError, match=r"no operator 'Softsign'.*load it with backend onnxruntime"):
         load_policy(write(model=model), backend="numpy")
 
 

@@ -96,7 +96,8 @@ class MjlabReader:
         }
         rows = zip(
             self.meta["observation_names"].split(","), self.meta["observation_terms_scale"].split(","),
-            self.meta["observation_terms_clip"].split(","), self.floats("observation_terms_history_length"), strict=True,
+            self.meta["observation_terms_clip"].split(","), self.floats("observation_terms_history_length"),
+            strict=True,
         )  # fmt: skip
         obs = []
         for name, scale, clip, length in rows:
@@ -264,7 +265,8 @@ def test_numbers_keep_all_their_digits(exported: Export, tmp_path: Path) -> None
     made = exported(TASK, "gru")
     (part,) = made.returned.interface.actions
     meta = MjlabReader(written(made, "mjlab", tmp_path)).meta
-    for key, values in (("joint_stiffness", part.kp), ("default_joint_pos", part.default), ("action_scale", part.scale)):
+    pairs = (("joint_stiffness", part.kp), ("default_joint_pos", part.default), ("action_scale", part.scale))
+    for key, values in pairs:
         assert tuple(map(float, meta[key].split(","))) == values
 
 

@@ -49,7 +49,7 @@ def _walk(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
             if key not in _NAMING and names and _is_list_of(left, len(names)) and _is_list_of(right, len(names)):
                 left, right = dict(zip(names, left, strict=True)), dict(zip(names, right, strict=True))
             yield from _walk(left, right, own)
-    elif _is_keyed(a) and _is_keyed(b):
+    elif (_is_keyed(a) or a == []) and (_is_keyed(b) or b == []) and a != b:
         yield from _walk(_by_key(a), _by_key(b), path)
         if list(_by_key(a)) != list(_by_key(b)):
             yield f"{path}: order", ", ".join(_by_key(a)), ", ".join(_by_key(b))

@@ -49,10 +49,11 @@ def _walk(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
             if key not in _NAMING and names and _is_list_of(left, len(names)) and _is_list_of(right, len(names)):
                 left, right = dict(zip(names, left, strict=True)), dict(zip(names, right, strict=True))
             yield from _walk(left, right, own)
-    elif (_is_keyed(a) or a == []) and (_is_keyed(b) or b == []) and a != b:
-        yield from _walk(_by_key(a), _by_key(b), path)
-        if list(_by_key(a)) != list(_by_key(b)):
-            yield f"{path}: order", ", ".join(_by_key(a)), ", ".join(_by_key(b))
+    elif isinstance(a, list) and isinstance(b, list) and a != b and _are_keyed(a, b):
+        left, right = _by_key(a), _by_key(b)
+        yield from _walk(left, right, path)
+        if list(left) != list(right):
+            yield f"{path}: order", ", ".join(left), ", ".join(right)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for i, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _walk(left, right, f"{path}[{i}]")
@@ -72,11 +73,11 @@ def _is_list_of(value: Any, size: int) -> bool:
     return isinstance(value, list) and len(value) == size
 
 
-def _is_keyed(value: Any) -> bool:
-    if not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
-        return False
-    keys = [next((item[k] for k in _KEYED_BY if k in item), None) for item in value]
-    return None not in keys and len(set(keys)) == len(keys)
+def _are_keyed(*lists: list[Any]) -> bool:
+    for items in lists:
+        if not all(isinstance(item, dict) and any(key in item for key in _KEYED_BY) for item in items):
+            return False
+    return all(len(_by_key(items)) == len(items) for items in lists)
 
 
 def _by_key(items: list[dict[str, Any]]) -> dict[str, Any]:

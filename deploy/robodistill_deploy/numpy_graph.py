@@ -37,7 +37,8 @@ class NumpyGraph:
             raise SpecError(f"{path}: {error}") from error
         if not OPSETS[0] <= model.opset <= OPSETS[1]:
             raise SpecError(f"{path}: opset {model.opset}, the numpy backend knows {OPSETS[0]} to {OPSETS[1]}")
-        self.inputs, self.outputs, self.metadata = model.inputs, model.outputs, model.metadata
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self.metadata: Mapping[str, str] = model.metadata
         self._constants: dict[str, Values] = dict(model.initializers)
         self._steps: list[tuple[Operator, Node]] = []
         for node in model.nodes:

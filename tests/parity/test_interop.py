@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,10 @@ def session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def outputs(graph: ort.InferenceSession, names: list[str], feeds: dict[str, Array]) -> list[Array]:
+    return cast("list[Array]", graph.run(names, feeds))
 
 
 class Stacker:
@@ -106,9 +110,11 @@ class MjlabReader:
             obs.append(self.history.push(name, np.clip(terms[name], low, high) * factor, max(int(length), 1)))
         feeds = {"obs": np.concatenate(obs)[None]}
         if self.hidden is not None:
-            actions, self.hidden = self.session.run(["actions", "h_out"], {**feeds, "h_in": self.hidden})
+            actions, self.hidden = outputs(
+                self.session, ["actions", "h_out"], {**feeds, "h_in": self.hidden}
+            )
         else:
-            (actions,) = self.session.run(["actions"], feeds)
+            (actions,) = outputs(self.session, ["actions"], feeds)
         self.last = actions[0]
         made = default + self.floats("action_scale") * self.last
         return dict(zip(self.meta["joint_names"].split(","), made.tolist(), strict=True))
@@ -146,7 +152,7 @@ class UnitreeReader:
             for name, cfg in self.cfg["observations"].items()
             if cfg["clip"] is None
         ]
-        (actions,) = self.session.run(None, {"obs": np.concatenate(obs)[None]})
+        (actions,) = outputs(self.session, ["actions"], {"obs": np.concatenate(obs)[None]})
         self.last = actions[0]
         made = self.last * np.array(action["scale"], np.float32) + np.array(action["offset"], np.float32)
         clip = np.array(action["clip"], np.float32)
@@ -174,7 +180,7 @@ class LeappReader:
     def targets(self, signals: dict[str, Array]) -> dict[str, float]:
         names = [entry["name"] for entry in self.node["outputs"]]
         external = {name: signals[name][None] for name in self.cfg["pipeline"]["inputs"]["policy"]}
-        out = dict(zip(names, self.session.run(names, {**external, **self.memory}), strict=True))
+        out = dict(zip(names, outputs(self.session, names, {**external, **self.memory}), strict=True))
         for source, sinks in self.cfg["pipeline"]["feedback_flow"].items():
             for sink in sinks:
                 self.memory[sink.split("/")[1]] = out[source.split("/")[1]]

@@ -21,7 +21,7 @@ from robodistill_deploy.clock import Clock, MonotonicClock
 from robodistill_deploy.drivers.base import Command, Driver, Reading
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.latency import Latency
-from robodistill_deploy.machine import Machine, MachineState, Mode, Pose
+from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode, Pose
 from robodistill_deploy.operators import Operation, Operator
 from robodistill_deploy.runtime import Policy, PolicyOutputError, SignalError
 from robodistill_deploy.safety import (
@@ -98,6 +98,7 @@ class Runner:
         stand_up: Sequence[Pose] = (),
         observer: Observer | None = None,
         command_rate: float = COMMAND_RATE,
+        ramp_seconds: float = RAMP_SECONDS,
         clock: Clock | None = None,
     ) -> None:
         """Match names and prepare; nothing is opened yet. ``limits`` default to ``limits_for`` the policy."""
@@ -109,7 +110,7 @@ class Runner:
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)
         self.filter = SafetyFilter(self.layout, limits or limits_for(interface), policy.spec.envelope.observations)
-        self._machine = Machine(interface, stand_up)
+        self._machine = Machine(interface, stand_up, ramp_seconds)
         self._inputs = _Inputs(policy, self.layout)
         self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()
         self._why = ""
@@ -147,13 +148,15 @@ class Runner:
         begin = self._clock.now()
         commands = Schedule(1.0 / self._rate, begin)
         ticks = 0
-        while not self._why and self._clock.now() - begin < seconds:
-            self._clock.sleep_until(self._next(commands))
-            self._tick()
+        while not self._why:
+            due = self._next(commands)
+            self._clock.sleep_until(min(due, begin + seconds))
+            if due >= begin + seconds:
+                break
+            self._tick(due)
             ticks += 1
-            now = self._clock.now()
-            if commands.is_due(now):
-                commands.advance(now)
+            if commands.is_due(due):
+                commands.advance(self._clock.now())
         mode = self._mode.mode
         end = self._clock.now()
         if self._why:
@@ -170,14 +173,15 @@ class Runner:
             return commands.due
         return min(commands.due, policy.due)
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
+        """Read, filter and publish; let the policy run where ``due`` [s] is a time of its clock, too."""
         t, woke = self._clock.now(), time.perf_counter()
         offered = self.driver.read()
         self._state = state = self.filter.admit(self._state, offered)
         operation = self.operator.poll(t, None if state.reading is None else state.reading.remote)
         events = self._trip("stop", "the operator pressed stop", t) if operation.stop else ()
-        goal, more = self._advance(operation, t)
-        ran, late = self._run_policy(operation, t) if goal is None else (False, ())
+        goal, more = self._advance(operation, t, due)
+        ran, late = self._run_policy(operation, t, due) if goal is None else (False, ())
         target = self._target if goal is None else Target(goal, t, by_policy=False)
         sensors = Sensors(offered, operation.stamp)
         self._state, command, last = self.filter.step(self._state, sensors, target, t)
@@ -198,7 +202,7 @@ class Runner:
         self._state, events = self.filter.trip(self._state, rule, what, t)
         return events
 
-    def _advance(self, operation: Operation, t: float) -> tuple[Array | None, tuple[Event, ...]]:
+    def _advance(self, operation: Operation, t: float, due: float) -> tuple[Array | None, tuple[Event, ...]]:
         """Let the machine decide on the mode; return the values it wants, if it wants any."""
         before = self._mode.mode
         measured = self.filter.measured(self._state) if before in (Mode.PASSIVE, Mode.RAMP) else None
@@ -207,15 +211,15 @@ class Runner:
         self._mode = step.state
         if self._mode.mode is Mode.POLICY and before is not Mode.POLICY:
             self.policy.reset()
-            self._policy_clock = Schedule(self.policy.spec.interface.control_dt, t)
+            self._policy_clock = Schedule(self.policy.spec.interface.control_dt, due)
         elif self._mode.mode is not Mode.POLICY:
             self._target = None
         return step.goal, self._trip("ramp", step.fault, t) if step.fault else ()
 
-    def _run_policy(self, operation: Operation, t: float) -> tuple[bool, tuple[Event, ...]]:
+    def _run_policy(self, operation: Operation, t: float, due: float) -> tuple[bool, tuple[Event, ...]]:
         """Run the policy where its tick is due; whatever it cannot use or cannot give trips."""
         clock, state = self._policy_clock, self._state
-        if self._mode.mode is not Mode.POLICY or clock is None or not clock.is_due(t) or state.trip is not None:
+        if self._mode.mode is not Mode.POLICY or clock is None or not clock.is_due(due) or state.trip is not None:
             return False, ()
         clock.advance(t)
         if not state.sound or state.measurement is None:

@@ -17,6 +17,8 @@ from robodistill_deploy.safety.state import Array, Event, FilterState, Sensors, 
 from robodistill_deploy.safety_limits import SafetyLimits
 
 _NEVER = (math.inf,) * len(PERSISTENT)
+_ROUNDING = 1e-9
+"""[s] of clocks that are sums"""
 Events = tuple[Event, ...]
 
 
@@ -144,7 +146,7 @@ class SafetyFilter:
             if found is not None:
                 begin = min(now.t, now.state.since[i] if now.state.since else math.inf)
                 patience = self.limits.ood_persistence if name == "training_range" else self.limits.persistence
-                if now.t - begin >= patience:
+                if now.t - begin >= patience - _ROUNDING:
                     return _event(now.t, name, found), _NEVER
             since.append(begin)
         return None, tuple(since)

@@ -52,6 +52,7 @@ class PolicyInputs:
     def reset(self) -> None:
         """Begin anew from the default command."""
         self._command = self._default
+        self._settled: tuple[float, ...] | None = None
 
     def fill(self, measurement: Array, command: tuple[float, ...]) -> None:
         """Take a measurement and a command for the next policy tick.
@@ -61,8 +62,12 @@ class PolicyInputs:
         if len(command) != len(self._commanded):
             raise SignalError(f"the command has {len(command)} numbers, the policy reads {len(self._commanded)}")
         self.vector[self._sink] = measurement[self._source]
-        if command:
-            before = self._command
-            inside = np.minimum(np.maximum(command, self._lower), self._upper)
-            self._command = np.minimum(np.maximum(inside, before - self._step), before + self._step)
-            self.vector[self._commanded] = self._command
+        if command and command != self._settled:
+            self._move(command)
+
+    def _move(self, command: tuple[float, ...]) -> None:
+        before = self._command
+        inside = np.minimum(np.maximum(command, self._lower), self._upper)
+        self._command = np.minimum(np.maximum(inside, before - self._step), before + self._step)
+        self.vector[self._commanded] = self._command
+        self._settled = command if np.array_equal(self._command, inside) else None

@@ -123,7 +123,8 @@ class Runner:
         self.command_rate = settings.command_rate
         if self.command_rate * interface.control_dt < 1.0:
             raise SpecError(
-                f"command_rate {self.command_rate:g} Hz is below the policy's {1.0 / interface.control_dt:g} Hz; raise it"
+                f"command_rate {self.command_rate:g} Hz is under the policy's "
+                f"{1.0 / interface.control_dt:g} Hz; raise it"
             )
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)

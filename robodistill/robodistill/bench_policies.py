@@ -22,7 +22,7 @@ KINDS = {
     "gru": EncoderConfig(_PATH + "gru:GRUEncoder", ("sensors",), (128,), 16),
     "tcn": EncoderConfig(_PATH + "tcn:TCNEncoder", ("sensors",), (), 16, history=20, params=_TCN),
     "transformer": EncoderConfig(
-        _PATH + "transformer:TransformerEncoder", ("sensors",), (64, 128), 16, history=16, params=_TRANSFORMER
+        _PATH + "transformer:TransformerEncoder", ("sensors",), (64, 128), 16, history=17, params=_TRANSFORMER
     ),
 }
 """By the name of what remembers."""

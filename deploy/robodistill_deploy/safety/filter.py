@@ -62,10 +62,11 @@ class SafetyFilter:
         x = self.layout.measurement(reading)
         same = x is not None and state.measurement is not None and x.tobytes() == state.measurement.tobytes()
         changed = state.changed if same else reading.stamp
+        usual = x is not None and bool(((x >= self.plan.usual_lower) & (x <= self.plan.usual_upper)).all())
+        sound = usual or (x is not None and is_sound(x))
         return FilterState(
-            state.t, reading, x, x is not None and is_sound(x), changed, state.previous, state.since,
-            state.clipped, state.trip,
-        )  # fmt: skip
+            state.t, reading, x, sound, usual, changed, state.previous, state.since, state.clipped, state.trip
+        )
 
     def step(
         self, state: FilterState, sensors: Sensors, target: Target | None, t: float
@@ -78,7 +79,8 @@ class SafetyFilter:
         state = self.admit(state, sensors.reading)
         if state.trip is not None or target is None:
             return self._damped(state, t), self.damping, ()
-        now = Now(t, before, sensors, state, target)
+        numbers = [] if state.measurement is None else state.measurement.tolist()
+        now = Now(t, before, sensors, state, target, numbers)
         trip, since = self._judge(now)
         if trip is not None:
             return self._damped(state, t, trip), self.damping, (trip,)
@@ -109,7 +111,9 @@ class SafetyFilter:
         events = explain(plan, done, previous, wanted, t, dt)
         rules = tuple(event.rule for event in events)
         news = tuple(event for event in events if event.rule not in state.clipped)
-        after = FilterState(t, state.reading, x, state.sound, state.changed, done.values, since, rules, None)
+        after = FilterState(
+            t, state.reading, x, state.sound, state.usual, state.changed, done.values, since, rules, None
+        )
         return after, self._command(done), news
 
     def _command(self, done: Limited) -> Command:

@@ -110,7 +110,7 @@ def test_a_rate_that_is_no_multiple_keeps_both_clocks(make: Callable[..., Runner
     assert ran[-1] - ran[0] == pytest.approx(0.02 * (len(ran) - 1), abs=6e-4)  # no drift
     assert summary.policy_ticks == pytest.approx(100, abs=2)
     assert (summary.missed_commands, summary.missed_policies) == (0, 0)
-    with pytest.raises(SpecError, match="below the policy's 50 Hz"):
+    with pytest.raises(SpecError, match="under the policy's 50 Hz"):
         make(command_rate=40.0)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robodistill_deploy import binding
-from robodistill_deploy.drivers.base import Reading
+from robodistill_deploy.drivers.base import Driver, Reading
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_spec import PolicySpec
 from robodistill_deploy.spec import ActionPart, SignalSpec
@@ -52,6 +53,35 @@ def preflight(spec: PolicySpec, joints: Sequence[str], signals: Signals, reading
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise PreflightError(found[0] + more)
+
+
+class Observation:
+    """Look at a robot that lies passive, and decides once whether it may be armed."""
+
+    def __init__(self, spec: PolicySpec, driver: Driver, seconds: float) -> None:
+        """``seconds`` of readings decide; 0 arms unseen."""
+        self._spec, self._driver, self._seconds = spec, driver, seconds
+        self._readings: deque[Reading] = deque()
+        self._begin: float | None = None
+        self._passed = seconds <= 0.0
+
+    def add(self, reading: Reading | None, t: float) -> None:
+        """Take what the driver offers at ``t`` [s]."""
+        self._begin = t if self._begin is None else self._begin
+        if self._passed or reading is None or (self._readings and self._readings[-1] is reading):
+            return
+        self._readings.append(reading)
+        while reading.stamp - self._readings[0].stamp > self._seconds:
+            self._readings.popleft()
+
+    def passed(self, t: float) -> bool:
+        """Return False until enough was seen, then True or a PreflightError."""
+        if self._passed or self._begin is None or t - self._begin < self._seconds:
+            return self._passed
+        preflight(self._spec, self._driver.joints, self._driver.signals, self._readings)
+        self._passed = True
+        self._readings.clear()
+        return True
 
 
 def problems(

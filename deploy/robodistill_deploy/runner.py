@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,10 @@ from robodistill_deploy.clock import Clock, MonotonicClock
 from robodistill_deploy.drivers.base import Command, Driver, Reading
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.latency import Latency
-from robodistill_deploy.machine import Machine, MachineState, Mode, Pose
+from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode
 from robodistill_deploy.operators import Operation, Operator
+from robodistill_deploy.policy_inputs import PolicyInputs
+from robodistill_deploy.preflight import Observation
 from robodistill_deploy.runtime import Policy, PolicyOutputError, SignalError
 from robodistill_deploy.safety import (
     Event,
@@ -34,12 +37,13 @@ from robodistill_deploy.safety import (
 )
 from robodistill_deploy.safety.layout import Layout
 from robodistill_deploy.schedule import Schedule
-from robodistill_deploy.spec import InterfaceSpec
 
 Array = NDArray[np.float64]
 
 COMMAND_RATE = 200.0
 """[Hz] of command ticks"""
+PREFLIGHT_SECONDS = 1.0
+"""[s] that the robot is looked at before it may be armed"""
 FAREWELL = 0.5
 """[s] of damping that is published before the driver is closed"""
 
@@ -84,33 +88,52 @@ class Summary(NamedTuple):
 Observer = Callable[[Record], None]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a run may be told besides policy, robot and operator."""
+
+    limits: SafetyLimits | None = None
+    """Thresholds other than the policy file's."""
+    command_rate: float = COMMAND_RATE
+    """[Hz] of command ticks"""
+    ramp_seconds: float = RAMP_SECONDS
+    """[s] from the measured pose to the policy's default pose"""
+    preflight_seconds: float = PREFLIGHT_SECONDS
+    """[s] that the robot is looked at before it may be armed; 0 arms it unseen, for simulations"""
+
+
+DEFAULTS = Settings()
+
+
 class Runner:
-    """One policy on one robot. Not for two threads; ``stop`` may be called from anywhere, such as a signal handler."""
+    """One policy on one robot, in one thread; ``stop`` may be called from anywhere, such as a signal handler."""
 
     def __init__(
         self,
         policy: Policy,
         driver: Driver,
         operator: Operator,
+        settings: Settings = DEFAULTS,
         *,
-        limits: SafetyLimits | None = None,
-        stand_up: Sequence[Pose] = (),
         observer: Observer | None = None,
-        command_rate: float = COMMAND_RATE,
         clock: Clock | None = None,
     ) -> None:
-        """Match names and prepare; nothing is opened yet. ``limits`` default to the policy file's."""
+        """Match names and prepare; nothing is opened yet."""
         interface = policy.spec.interface
-        if command_rate * interface.control_dt < 1.0:
+        self.command_rate = settings.command_rate
+        if self.command_rate * interface.control_dt < 1.0:
             raise SpecError(
-                f"command_rate {command_rate:g} Hz is below the policy's {1.0 / interface.control_dt:g} Hz; raise it"
+                f"command_rate {self.command_rate:g} Hz is under the policy's "
+                f"{1.0 / interface.control_dt:g} Hz; raise it"
             )
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)
-        self.filter = SafetyFilter(self.layout, limits or policy.spec.safety, policy.spec.envelope.observations)
-        self._machine = Machine(interface, stand_up)
-        self._inputs = _Inputs(policy, self.layout)
-        self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()
+        spec = policy.spec
+        self.filter = SafetyFilter(self.layout, settings.limits or spec.safety, spec.envelope.observations)
+        self._machine = Machine(interface, spec.robot.stand_up, settings.ramp_seconds)
+        self._inputs = PolicyInputs(spec, self.layout)
+        self._preflight_seconds = settings.preflight_seconds
+        self._observer, self._clock = observer, clock or MonotonicClock()
         self._why = ""
         self._forget()
 
@@ -121,6 +144,12 @@ class Runner:
         self._policy_clock: Schedule | None = None
         self._policy_ticks, self._missed_policies = 0, 0
         self._latency = Latency()
+        self._seen = Observation(self.policy.spec, self.driver, self._preflight_seconds)
+
+    @property
+    def trip(self) -> Event | None:
+        """Return what tripped, if anything has."""
+        return self._state.trip
 
     def stop(self, why: str) -> None:
         """Latch damping at the next tick and end the run after the farewell."""
@@ -144,15 +173,17 @@ class Runner:
 
     def _drive(self, seconds: float) -> Summary:
         begin = self._clock.now()
-        commands = Schedule(1.0 / self._rate, begin)
+        commands = Schedule(1.0 / self.command_rate, begin)
         ticks = 0
-        while not self._why and self._clock.now() - begin < seconds:
-            self._clock.sleep_until(self._next(commands))
-            self._tick()
+        while not self._why:
+            due = self._next(commands)
+            self._clock.sleep_until(min(due, begin + seconds))
+            if due >= begin + seconds:
+                break
+            self.tick(due)
             ticks += 1
-            now = self._clock.now()
-            if commands.is_due(now):
-                commands.advance(now)
+            if commands.is_due(due):
+                commands.advance(self._clock.now())
         mode = self._mode.mode
         end = self._clock.now()
         if self._why:
@@ -169,14 +200,20 @@ class Runner:
             return commands.due
         return min(commands.due, policy.due)
 
-    def _tick(self) -> None:
+    def tick(self, due: float) -> None:
+        """Read, filter and publish; let the policy run where ``due`` [s] is a time of its clock, too.
+
+        ``run`` calls it in time; call it yourself only where another loop keeps the time.
+        """
         t, woke = self._clock.now(), time.perf_counter()
         offered = self.driver.read()
         self._state = state = self.filter.admit(self._state, offered)
+        if self._mode.mode is Mode.PASSIVE:
+            self._seen.add(offered, t)
         operation = self.operator.poll(t, None if state.reading is None else state.reading.remote)
         events = self._trip("stop", "the operator pressed stop", t) if operation.stop else ()
-        goal, more = self._advance(operation, t)
-        ran, late = self._run_policy(operation, t) if goal is None else (False, ())
+        goal, more = self._advance(operation, t, due)
+        ran, late = self._run_policy(operation, t, due) if goal is None else (False, ())
         target = self._target if goal is None else Target(goal, t, by_policy=False)
         sensors = Sensors(offered, operation.stamp)
         self._state, command, last = self.filter.step(self._state, sensors, target, t)
@@ -197,24 +234,26 @@ class Runner:
         self._state, events = self.filter.trip(self._state, rule, what, t)
         return events
 
-    def _advance(self, operation: Operation, t: float) -> tuple[Array | None, tuple[Event, ...]]:
+    def _advance(self, operation: Operation, t: float, due: float) -> tuple[Array | None, tuple[Event, ...]]:
         """Let the machine decide on the mode; return the values it wants, if it wants any."""
         before = self._mode.mode
         measured = self.filter.measured(self._state) if before in (Mode.PASSIVE, Mode.RAMP) else None
         tripped = self._state.trip is not None
-        step = self._machine.step(self._mode, measured, arm=operation.arm, tripped=tripped, t=t)
+        arm = operation.arm and before is Mode.PASSIVE and not tripped and self._seen.passed(t)
+        step = self._machine.step(self._mode, measured, arm=arm, tripped=tripped, t=t)
         self._mode = step.state
         if self._mode.mode is Mode.POLICY and before is not Mode.POLICY:
             self.policy.reset()
-            self._policy_clock = Schedule(self.policy.spec.interface.control_dt, t)
+            self._inputs.reset()
+            self._policy_clock = Schedule(self.policy.spec.interface.control_dt, due)
         elif self._mode.mode is not Mode.POLICY:
             self._target = None
         return step.goal, self._trip("ramp", step.fault, t) if step.fault else ()
 
-    def _run_policy(self, operation: Operation, t: float) -> tuple[bool, tuple[Event, ...]]:
+    def _run_policy(self, operation: Operation, t: float, due: float) -> tuple[bool, tuple[Event, ...]]:
         """Run the policy where its tick is due; whatever it cannot use or cannot give trips."""
         clock, state = self._policy_clock, self._state
-        if self._mode.mode is not Mode.POLICY or clock is None or not clock.is_due(t) or state.trip is not None:
+        if self._mode.mode is not Mode.POLICY or clock is None or not clock.is_due(due) or state.trip is not None:
             return False, ()
         clock.advance(t)
         if not state.sound or state.measurement is None:
@@ -231,7 +270,7 @@ class Runner:
     def _farewell(self) -> None:
         """Damp for a moment, then let go. A second interrupt closes at once."""
         try:
-            schedule = Schedule(1.0 / self._rate, self._clock.now())
+            schedule = Schedule(1.0 / self.command_rate, self._clock.now())
             end = self._clock.now() + FAREWELL
             while self._clock.now() < end:
                 self.driver.write(self.filter.damping)
@@ -240,44 +279,3 @@ class Runner:
         finally:
             self.driver.close()
 
-
-class _Inputs:
-    """The policy's input as one vector: measured numbers and the operator's, each at its place."""
-
-    def __init__(self, policy: Policy, layout: Layout) -> None:
-        interface = policy.spec.interface
-        source: list[int] = []
-        sink: list[int] = []
-        commanded: list[int] = []
-        start = 0
-        for signal in interface.signals:
-            places = range(start, start + signal.dim)
-            start += signal.dim
-            if signal.source == "command":
-                commanded += places
-            else:
-                sink += places
-                source += layout.place(signal.name, signal.elements).tolist()
-        self.vector = np.zeros(start, np.float32)
-        self._source, self._sink, self._commanded = (np.array(i, np.intp) for i in (source, sink, commanded))
-        self._lower, self._upper = np.full((2, len(commanded)), np.inf)
-        self._lower *= -1.0
-        self._limit_commands(interface)
-
-    def _limit_commands(self, interface: InterfaceSpec) -> None:
-        trained = {command.signal: command for command in interface.commands}
-        start = 0
-        for signal in interface.signals:
-            if signal.source == "command":
-                own = slice(start, start + signal.dim)
-                start += signal.dim
-                if signal.name in trained:
-                    self._lower[own], self._upper[own] = trained[signal.name].lower, trained[signal.name].upper
-
-    def fill(self, measurement: Array, command: tuple[float, ...]) -> None:
-        """Take a measurement and a command, which is held to the ranges that it was trained in."""
-        if len(command) != len(self._commanded):
-            raise SignalError(f"the command has {len(command)} numbers, the policy reads {len(self._commanded)}")
-        self.vector[self._sink] = measurement[self._source]
-        if command:
-            self.vector[self._commanded] = np.minimum(np.maximum(command, self._lower), self._upper)

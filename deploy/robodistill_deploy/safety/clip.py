@@ -19,8 +19,8 @@ class Limited(NamedTuple):
     values: Array
     scale: Array | None
     """Factor of the gains and of the effort, per value, in [0, 1]; None where all are 1."""
-    effort: Array
-    """[N m] predicted, before ``scale``"""
+    effort: Array | None
+    """[N m] predicted, before ``scale``; None where nothing had to be changed"""
 
 
 def start(plan: Plan, measurement: Array) -> Array:
@@ -36,10 +36,12 @@ def limit(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: fl
     ``gain * value - kp * position - kd * velocity`` stays within its limit; where that is not enough (a joint that is
     driven fast from outside), the gains shrink instead.
     """
+    resistance = plan.resistance @ measurement
+    if passes(plan, resistance, previous, wanted, dt):
+        return Limited(wanted, None, None)
     reach = plan.rate * dt
     lowest = np.maximum(previous - reach, plan.lower)
     highest = np.minimum(previous + reach, plan.upper)
-    resistance = plan.kp * measurement[plan.position] + plan.kd * measurement[plan.velocity]
     below = (resistance - plan.effort) * plan.inverse_gain
     above = (resistance + plan.effort) * plan.inverse_gain
     values = np.minimum(np.maximum(wanted, below), above)
@@ -52,10 +54,17 @@ def limit(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: fl
     return Limited(values, np.where(size > allowed, plan.effort / np.maximum(size, plan.effort), 1.0), effort)
 
 
+def passes(plan: Plan, resistance: Array, previous: Array, wanted: Array, dt: float) -> bool:
+    """Return whether ``wanted`` keeps every limit as it is: the usual case, in few operations."""
+    if dt <= 0.0:
+        return False
+    kept = np.concatenate((wanted, (wanted - previous) / dt, plan.gain * wanted - resistance))
+    return bool(((kept >= plan.kept_lower) & (kept <= plan.kept_upper)).all())
+
+
 def explain(plan: Plan, done: Limited, previous: Array, wanted: Array, t: float, dt: float) -> tuple[Event, ...]:
     """Return an event for each rule that kept ``wanted`` from being commanded, with the value farthest off."""
-    values = done.values
-    if done.scale is None and np.array_equal(values, wanted):
+    if done.effort is None:
         return ()
     events: list[Event] = []
     over = np.maximum(plan.lower - wanted, wanted - plan.upper)
@@ -63,19 +72,18 @@ def explain(plan: Plan, done: Limited, previous: Array, wanted: Array, t: float,
     if over[i] > 0.0:
         end = plan.upper[i] if wanted[i] > plan.upper[i] else plan.lower[i]
         events.append(_event(plan, "soft_limit", i, t, float(wanted[i]), float(end)))
-    inside = np.clip(wanted, plan.lower, plan.upper)
+    inside, reach = np.clip(wanted, plan.lower, plan.upper), plan.rate * dt
     speed = np.abs(inside - previous) / (plan.rate * max(dt, 1e-9))
     i = int(np.argmax(speed))
     if speed[i] > 1.0 + _TOLERANCE:
         events.append(_event(plan, "rate", i, t, float(speed[i] * plan.rate[i]), float(plan.rate[i])))
-    events += _effort(plan, done, inside, previous, t, dt)
+    events += _effort(plan, done.values, done.effort, np.clip(inside, previous - reach, previous + reach), t)
     return tuple(events)
 
 
-def _effort(plan: Plan, done: Limited, inside: Array, previous: Array, t: float, dt: float) -> list[Event]:
-    reach = plan.rate * dt
-    free = np.clip(inside, previous - reach, previous + reach)
-    asked = np.abs(done.effort + plan.gain * (free - done.values))
+def _effort(plan: Plan, values: Array, effort: Array, free: Array, t: float) -> list[Event]:
+    """Compare the effort that ``free``, kept by all other limits, would have asked for."""
+    asked = np.abs(effort + plan.gain * (free - values))
     share = asked / plan.effort
     i = int(np.argmax(share))
     if share[i] <= 1.0 + _TOLERANCE:

@@ -17,6 +17,8 @@ from robodistill_deploy.safety.state import Array, Event, FilterState, Sensors, 
 from robodistill_deploy.safety_limits import SafetyLimits
 
 _NEVER = (math.inf,) * len(PERSISTENT)
+_ROUNDING = 1e-9
+"""[s] of clocks that are sums"""
 Events = tuple[Event, ...]
 
 
@@ -40,6 +42,16 @@ class SafetyFilter:
         for array in (kp, kd, damping, none, twist):
             array.flags.writeable = False  # they are handed out with every command
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Return the rules that watch this robot; what is missing, no signal of the driver can tell."""
+        plan = self.plan
+        off = {
+            "attitude": plan.quaternion is None, "tilt": plan.quaternion is None, "fall": plan.gyro is None,
+            "position_range": not plan.range.names, "training_range": not plan.training.names,
+        }  # fmt: skip
+        return tuple(name for name, _ in (*AT_ONCE, *PERSISTENT) if not off.get(name, False))
+
     def admit(self, state: FilterState, reading: Reading | None) -> FilterState:
         """Take ``reading`` if it is newer than what was seen, by stamp and by the robot's own count."""
         last = state.reading
@@ -50,10 +62,11 @@ class SafetyFilter:
         x = self.layout.measurement(reading)
         same = x is not None and state.measurement is not None and x.tobytes() == state.measurement.tobytes()
         changed = state.changed if same else reading.stamp
+        usual = x is not None and bool(((x >= self.plan.usual_lower) & (x <= self.plan.usual_upper)).all())
+        sound = usual or (x is not None and is_sound(x))
         return FilterState(
-            state.t, reading, x, x is not None and is_sound(x), changed, state.previous, state.since,
-            state.clipped, state.trip,
-        )  # fmt: skip
+            state.t, reading, x, sound, usual, changed, state.previous, state.since, state.clipped, state.trip
+        )
 
     def step(
         self, state: FilterState, sensors: Sensors, target: Target | None, t: float
@@ -66,7 +79,8 @@ class SafetyFilter:
         state = self.admit(state, sensors.reading)
         if state.trip is not None or target is None:
             return self._damped(state, t), self.damping, ()
-        now = Now(t, before, sensors, state, target)
+        numbers = [] if state.measurement is None else state.measurement.tolist()
+        now = Now(t, before, sensors, state, target, numbers)
         trip, since = self._judge(now)
         if trip is not None:
             return self._damped(state, t, trip), self.damping, (trip,)
@@ -97,7 +111,9 @@ class SafetyFilter:
         events = explain(plan, done, previous, wanted, t, dt)
         rules = tuple(event.rule for event in events)
         news = tuple(event for event in events if event.rule not in state.clipped)
-        after = FilterState(t, state.reading, x, state.sound, state.changed, done.values, since, rules, None)
+        after = FilterState(
+            t, state.reading, x, state.sound, state.usual, state.changed, done.values, since, rules, None
+        )
         return after, self._command(done), news
 
     def _command(self, done: Limited) -> Command:
@@ -144,7 +160,7 @@ class SafetyFilter:
             if found is not None:
                 begin = min(now.t, now.state.since[i] if now.state.since else math.inf)
                 patience = self.limits.ood_persistence if name == "training_range" else self.limits.persistence
-                if now.t - begin >= patience:
+                if now.t - begin >= patience - _ROUNDING:
                     return _event(now.t, name, found), _NEVER
             since.append(begin)
         return None, tuple(since)

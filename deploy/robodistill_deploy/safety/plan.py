@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 UNBOUNDED = 1e30
 """Stands for no limit where an infinity would make NaN of a product with zero."""
 
+_USUAL = 1e5
+"""Where nothing narrower is known: what is within is sound, see the rule ``finite``."""
+
 
 class Watched(NamedTuple):
     """Numbers of the measurement that must stay within [lower, upper]."""
@@ -45,9 +48,10 @@ class Plan:
         self._measured(parts)
         self.range = self._watch_range(parts)
         self.training = Watched(*training_range(layout, limits, observations))
+        self._usual()
         both = QUATERNION in layout.signals
-        self.quaternion = [int(i) for i in layout.place(QUATERNION, "wxyz")] if both else None
-        self.gyro = [int(i) for i in layout.place(GYRO, "xyz")] if both and GYRO in layout.signals else None
+        self.quaternion = layout.place(QUATERNION, "wxyz").tolist() if both else None
+        self.gyro = layout.place(GYRO, "xyz").tolist() if both and GYRO in layout.signals else None
 
     def _gains(self, parts: tuple[ActionPart, ...]) -> None:
         n = len(self.lower)
@@ -83,6 +87,20 @@ class Plan:
                 self.position[own] = layout.place(POSITION, part.names)
             if part.kind != "base_twist" and any(kd > 0.0 for kd in part.kd):
                 self.velocity[own] = layout.place(VELOCITY, part.names)
+
+    def _usual(self) -> None:
+        """Prepare the checks that find in few operations that all is well, which it nearly always is."""
+        n, size = len(self.lower), self.layout.size
+        self.resistance = np.zeros((n, size))
+        self.resistance[np.arange(n), self.position] += self.kp
+        self.resistance[np.arange(n), self.velocity] += self.kd
+        self.kept_lower = np.concatenate((self.lower, -self.rate, -self.effort))
+        self.kept_upper = np.concatenate((self.upper, self.rate, self.effort))
+        self.usual_lower, self.usual_upper = np.full(size, -_USUAL), np.full(size, _USUAL)
+        for watched in (self.range, self.training):
+            places = watched.places
+            self.usual_lower[places] = np.maximum(self.usual_lower[places], watched.lower)
+            self.usual_upper[places] = np.minimum(self.usual_upper[places], watched.upper)
 
     def _watch_range(self, parts: tuple[ActionPart, ...]) -> Watched:
         own = [part for part in parts if part.kind == "joint_position"]

@@ -70,6 +70,8 @@ class FilterState(NamedTuple):
     """Its numbers, see ``Layout``; None if it did not hold what the driver promised."""
     sound: bool = False
     """Whether every number of it is finite and of a size that a robot can measure."""
+    usual: bool = False
+    """Whether all of it is within joint ranges and within what was seen in training."""
     changed: float = -math.inf
     """[s] stamp of the first reading with these numbers"""
     previous: Array | None = None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from robodistill_deploy.cli import main
 from robodistill_deploy.policy_spec import PolicySpec
@@ -50,6 +55,55 @@ def test_inspect_leaves_out_what_a_policy_has_not(
     assert "COMMANDS" not in text
 
 
+def test_inspect_shows_robot_commands_and_safety(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["calf", "1", "0.02", "0.2", "0.1"] in lines  # vendor's index, armature, friction, damping
+    assert ["command", "yaw_rate", "-1.2", "1.2", "0.1", "4", "m/s,", "rad/s"] in lines
+    assert ["h", "hidden", "1x1", "0.5"] in lines
+    assert ["max", "tilt", "1", "rad"] in lines
+    assert any(line[:4] == ["resolution", "of", "joint_pos", "step"] for line in lines)
+
+
+def test_diff_names_every_difference(
+    write: Callable[..., Path], spec: PolicySpec, model: onnx.ModelProto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write()
+    first = first.rename(first.with_name("first.onnx"))
+    legs = dataclasses.replace(spec.interface.actions[0], kp=(20.0, 21.0, 23.0))
+    face = dataclasses.replace(spec.interface, actions=(legs, *spec.interface.actions[1:]))
+    safety = dataclasses.replace(spec.safety, max_tilt=0.9)
+    for tensor in model.graph.initializer:
+        if tensor.name == "b":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.25), "b"))
+    second = write(spec=dataclasses.replace(spec, interface=face, safety=safety), model=model)
+    assert main(["inspect", "--diff", str(first), str(second)]) == 0
+    _, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["interface.actions.legs.kp.calf", "22.0", "23.0"],
+        ["safety.max_tilt", "1.0", "0.9"],
+        ["weights:", "b", "1x4", "differs", "by", "up", "to", "0.25"],
+    ]
+    assert main(["inspect", "--diff", str(first), str(first)]) == 0
+    assert capsys.readouterr().out.startswith("no difference")
+
+
+def test_diff_tells_items_apart_by_name(
+    write: Callable[..., Path], stateless: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "--diff", str(write()), str(stateless)]) == 0
+    text = capsys.readouterr().out
+    for words in ("interface.signals.joint_pos", "states.last_action", "commands.command", "graph: operators"):
+        assert words in text, words
+    assert "interface.signals.imu_gyro" not in text  # the same in both
+    assert "self_test.sequence" in text
+
+
+def test_selftest_runs_on_numpy_too(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest", "--backend", "numpy", str(path)]) == 0
+    assert "numpy" in capsys.readouterr().out
+
+
 def test_selftest_says_how_close(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest", str(path)]) == 0
     assert capsys.readouterr().out.startswith("ok: 28 ticks as recorded, largest difference ")
@@ -60,6 +114,9 @@ def test_selftest_says_how_close(path: Path, capsys: pytest.CaptureFixture[str])
     [
         (["inspekt", "x"], "unknown verb 'inspekt': did you mean 'inspect'"),
         (["inspect"], "the following arguments are required: policy"),
+        (["inspect", "a.onnx", "b.onnx"], "2 files; name one, or two with --diff"),
+        (["inspect", "--diff", "a.onnx"], "1 files; name one, or two with --diff"),
+        (["selftest", "--backend", "torch", "a.onnx"], "unknown file 'a.onnx'"),
         (["inspect", "--jason", "x"], "--jason"),
         (["inspect", "nowhere.onnx"], "unknown file 'nowhere.onnx'"),
         (["selftest", "."], "cannot be read"),

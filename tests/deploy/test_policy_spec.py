@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.policy_spec import (
+    CommandRule,
     Envelope,
     PolicySpec,
     Provenance,
     Range,
     SelfTest,
+    StateKind,
     StateSpec,
     Statistics,
     restrict,
 )
+from robodistill_deploy.robot_facts import RobotFacts, Waypoint
 from robodistill_deploy.spec import TermSpec
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -52,6 +55,7 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
         signal_noise=draw(
             st.dictionaries(st.sampled_from([s.name for s in spec.interface.signals]), POSITIVE)
         ),
+        signal_quantum=draw(st.dictionaries(st.just("joint_pos"), POSITIVE)),
         signal_delay=(low, high),
         action_delay=(low, high),
         randomization=draw(st.dictionaries(NAMES, ranges(), max_size=3)),
@@ -76,7 +80,7 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
     face = dataclasses.replace(
         spec.interface,
         actions=(
-            dataclasses.replace(action, default=draw(tuples(FLOATS, action.dim)), mirror=mirror),
+            dataclasses.replace(action, scale=draw(tuples(FLOATS, action.dim)), mirror=mirror),
             *spec.interface.actions[1:],
         ),
         groups={spec.group: (dataclasses.replace(terms[0], params=params), *terms[1:])},
@@ -84,7 +88,11 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
     return dataclasses.replace(
         spec,
         interface=face,
-        states=(StateSpec(draw(NAMES), shape, draw(tuples(FLOATS, size))),),
+        robot=dataclasses.replace(
+            spec.robot, armature=draw(tuples(POSITIVE, 4)), motor_order=tuple(draw(st.permutations(spec.robot.joints)))
+        ),
+        states=(spec.states[0], StateSpec(draw(NAMES) + "?", "hidden", shape, draw(tuples(FLOATS, size)))),
+        commands={"command": CommandRule((draw(st.floats(-1.0, 1.5)), 0.0), draw(st.none() | st.just((1.0, 2.5))))},
         envelope=envelope,
         provenance=provenance,
         self_test=test,
@@ -120,11 +128,15 @@ FREE = {
     "params",
     "groups",
     "signal_noise",
+    "signal_quantum",
     "randomization",
     "observations",
     "checkpoints",
     "signals",
     "actions",
+    "commands",
+    "max_target_rate",
+    "damping_kd",
 }
 
 
@@ -166,7 +178,8 @@ def test_unknown_field_is_told_the_nearest(spec: PolicySpec) -> None:
         ('"seed":0', f'"seed":{10**400}', "more than 64 bits"),
         ('"group":"sensors"', '"group":"sensors","group":"sensors"', "'group' is written twice"),
         ('{"schema":', '["schema":', "is not JSON"),
-        ("robodistill.policy/1", "robodistill.policy/2", "this version reads"),
+        ("robodistill.policy/2", "robodistill.policy/1", "this version reads"),
+        ('"unit":"kg"', '"unit":"\\ud800"', "half a character"),
         ('"kind":"joint_position"', '"kind":"joint_positon"', "did you mean 'joint_position'"),
     ],
 )
@@ -188,6 +201,33 @@ def with_test(spec: PolicySpec, **values: Any) -> SelfTest:
 
 Change = Callable[[PolicySpec], dict[str, Any]]
 CONTRADICTIONS: list[tuple[str, Change]] = [
+    ("joint 1 is 'calf', of the actions 'thigh'", lambda s: {"robot": reordered(s)}),
+    ("no default and rate limit of command 'command'", lambda s: {"commands": {}}),
+    ("unknown command 'comand'", lambda s: {"commands": {**s.commands, "comand": s.commands["command"]}}),
+    ("outside its trained range", lambda s: {"commands": {"command": CommandRule((9.0, 0.0), None)}}),
+    ("its rule does not", lambda s: {"commands": {"command": CommandRule((0.0,), None)}}),
+    (
+        "rate limit of 'command' is not above 0",
+        lambda s: {"commands": {"command": CommandRule((0.0, 0.0), (1.0, 0.0))}},
+    ),
+    ("is of kind 'hidden', the interface says otherwise", lambda s: {"states": (renamed(s, "hidden"), s.states[1])}),
+    ("no state for the interface's internal 'last_action'", lambda s: {"states": (s.states[1],)}),
+    (
+        "a window of 2 numbers for an observation of 13",
+        lambda s: {"states": (*s.states, StateSpec("history", "window", (1, 3, 2), (0.0,) * 6))},
+    ),
+    (
+        "no multiple of physics_dt",
+        lambda s: {"interface": dataclasses.replace(s.interface, physics_dt=0.003)},
+    ),
+    (
+        "quantum of unknown signal",
+        lambda s: {"envelope": dataclasses.replace(s.envelope, signal_quantum={"joint_po": 1.0})},
+    ),
+    (
+        "max_target_rate of action part 'legs' has 0 values",
+        lambda s: {"safety": dataclasses.replace(s.safety, max_target_rate={"wheel": (1.0,)})},
+    ),
     ("missing group|unknown group", lambda s: {"group": "privileged"}),
     (
         "'imu_gyro': privileged",
@@ -228,6 +268,14 @@ CONTRADICTIONS: list[tuple[str, Change]] = [
 ]
 
 
+def reordered(spec: PolicySpec) -> RobotFacts:
+    return dataclasses.replace(spec.robot, joints=("hip", "calf", "thigh", "wheel"))
+
+
+def renamed(spec: PolicySpec, kind: StateKind) -> StateSpec:
+    return dataclasses.replace(spec.states[0], kind=kind)
+
+
 def shortened(spec: PolicySpec) -> tuple[Any, ...]:
     ticks = list(spec.self_test.sequence)
     ticks[3] = dataclasses.replace(ticks[3], signals={**ticks[3].signals, "imu_gyro": (0.0, 0.0)})
@@ -255,11 +303,35 @@ def test_a_self_test_that_could_not_fail_is_refused(spec: PolicySpec) -> None:
             with_test(spec, **values)
 
 
+def test_facts_of_a_robot_are_checked(spec: PolicySpec) -> None:
+    right = spec.robot
+    for values, says in (
+        ({"mjcf_sha256": "12"}, "64 hexadecimal"),
+        ({"armature": (0.1,)}, "armature has 1 values for 4 joints"),
+        ({"friction": (0.1, 0.1, -0.1, 0.1)}, "friction has a negative value"),
+        ({"motor_order": ("wheel", "calf", "hip", "high")}, "motor_order: unknown joint 'high': did you mean 'thigh'"),
+        ({"motor_order": ("wheel", "calf", "hip")}, "missing or doubled"),
+        ({"stand_up": (Waypoint(0.0, (0.0,) * 4),)}, "must be above 0"),
+        ({"stand_up": (Waypoint(1.0, (0.0,) * 3),)}, "3 values for 4 joints"),
+    ):
+        with pytest.raises(SpecError, match=says):
+            dataclasses.replace(right, **values)
+    standing = dataclasses.replace(right, stand_up=(Waypoint(1.0, (0.0, 0.5, -1.0, 0.0)),))
+    with pytest.raises(SpecError, match="all driven by position"):
+        standing.check(spec.interface)
+    legs = dataclasses.replace(spec.interface, actions=spec.interface.actions[:1])
+    three = {f: getattr(right, f)[:3] for f in ("joints", "armature", "friction", "damping")}
+    fits = dataclasses.replace(right, **three, motor_order=(), stand_up=(Waypoint(1.0, (0.0, 0.5, -1.0)),))
+    fits.check(legs)
+    with pytest.raises(SpecError, match=r"stand_up\[0\]: 'calf' at 0.5 is outside"):
+        dataclasses.replace(fits, stand_up=(Waypoint(1.0, (0.0, 0.5, 0.5)),)).check(legs)
+
+
 def test_states_and_ranges_are_checked() -> None:
     with pytest.raises(SpecError, match="begin with 1"):
-        StateSpec("h", (2, 3), (0.0,) * 6)
+        StateSpec("h", "hidden", (2, 3), (0.0,) * 6)
     with pytest.raises(SpecError, match="5 initial values"):
-        StateSpec("h", (1, 6), (0.0,) * 5)
+        StateSpec("h", "hidden", (1, 6), (0.0,) * 5)
     with pytest.raises(SpecError, match="above its upper"):
         Range((1.0,), (0.0,), "kg")
     with pytest.raises(SpecError, match="lower ends"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -13,8 +14,12 @@ import pytest
 import torch
 
 from robodistill.check import TOLERANCE, check_policy
+from robodistill.export import RobotGraph
+from robodistill.export_facts import robot_facts
 from robodistill_deploy import runtime
 from robodistill_deploy.errors import SpecError
+from robodistill_deploy.safety_limits import limits_for
+from robodistill_envs.model import mjcf_path
 from robodistill_envs.vector import VecEnv
 
 Export = Callable[[str, str], Any]
@@ -147,6 +152,43 @@ def test_the_file_knows_the_conditions_it_was_trained_in(exported: Export) -> No
     mean = [v for t in made.spec.terms("sensors") for v in envelope.observations[t.name].mean]
     assert mean == made.policy.normalizers["sensors"].get_buffer("mean").tolist()
     assert all(s > 0.0 for s in envelope.observations["imu_gyro"].std)
+
+
+def test_the_file_knows_the_robot_and_its_operator(exported: Export) -> None:
+    made = exported("go2_flat", "gru")
+    spec = runtime.load_policy(made.path).spec
+    (part,) = spec.interface.actions
+    assert spec.robot.joints == part.names
+    assert spec.robot.mjcf_sha256 == hashlib.sha256(mjcf_path(made.task.robot.mjcf).read_bytes()).hexdigest()
+    assert spec.robot.armature == (0.01,) * 12  # as in the model file
+    assert spec.robot.friction == (0.2,) * 12
+    assert spec.robot.damping == (0.1,) * 12
+    assert spec.robot.motor_order == tuple(f"{motor}_joint" for motor in made.task.robot.sdk_motor_order)
+    assert spec.robot.stand_up[-1].position == part.default
+    assert spec.commands["command"].default == (0.0, 0.0, 0.0)
+    assert spec.commands["command"].rate_limit == made.task.command.rate_limit
+    assert spec.envelope.signal_quantum == {"joint_pos": 0.0005}
+    assert spec.safety == limits_for(spec.interface)
+
+
+def test_what_a_motor_option_changes_is_read_back(exported: Export) -> None:
+    made = exported("go2_flat", "gru")
+    motors = dataclasses.replace(made.task.robot.motors, armature=(0.03,), friction=(0.4,))
+    task = dataclasses.replace(made.task, robot=dataclasses.replace(made.task.robot, motors=motors))
+    facts = robot_facts(task, made.spec)
+    assert facts.armature == (0.03,) * 12
+    assert facts.friction == (0.4,) * 12
+
+
+def test_kinds_of_state_are_named(student: Callable[[str, str], Any]) -> None:
+    kinds: dict[str, dict[str, str]] = {}
+    for kind in ("gru", "stack", "none"):
+        made = student("go2_flat", kind)
+        kinds[kind] = {s.name: s.kind for s in RobotGraph(made.policy, made.spec).states()}
+    internal = {"last_action": "internal", "gait_phase": "internal"}
+    assert kinds["none"] == internal
+    assert kinds["gru"] == {**internal, "gru": "hidden"}
+    assert kinds["stack"] == {**internal, "history": "window", "filled": "flag"}
 
 
 def test_the_file_holds_nothing_that_only_a_simulator_knows(exported: Export) -> None:

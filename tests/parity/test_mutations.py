@@ -42,6 +42,7 @@ def rewritten(source: Path, target: Path, change: Callable[[dict[str, Any]], Non
     (entry,) = [p for p in model.metadata_props if p.key == METADATA_KEY]
     spec = json.loads(entry.value)
     change(spec["interface"])
+    spec["robot"]["joints"] = [name for part in spec["interface"]["actions"] for name in part["names"]]
     spec["digest"] = PLACEHOLDER
     entry.value = json.dumps(spec, separators=(",", ":"))
     onnx.save_model(model, str(target))

@@ -1,6 +1,7 @@
 """Measure speed on this machine: the environment against the bare engine, or where training spends its time.
 
   robodistill bench env task=go2_flat            ratio= of VecEnv to bare stepping, at several numbers of worlds
+  robodistill bench runtime                      what the robot's runtime and safety add to a bare onnxruntime call
   robodistill bench train task=go2_flat          what an iteration of the teacher's training is made of
 
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.

@@ -33,7 +33,7 @@ class _Child:
     """The robot's process: started, listened to, ended."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by end
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0
         )
@@ -108,28 +108,30 @@ class SimDriver:
         self._options = options
         self._child: _Child | None = None
         self._client: Driver | None = None
+        self._names: tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]] | None = None
         self.excursions: dict[str, Any] = {}
         """What the robot reported of its last run: filled by ``restart`` and ``close``."""
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """Return the robot's joints in its own order; known once open."""
-        return self._opened().joints
+        """Return the robot's joints in its own order."""
+        return self._known()[0]
 
     @property
     def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the robot's signals; known once open."""
-        return self._opened().signals
+        """Return the robot's signals."""
+        return self._known()[1]
 
     def open(self) -> None:
-        """Start the process, wait until it is ready, and connect."""
-        self.close()
+        """Start the process, wait until it is ready, and connect, unless that is done."""
+        if self._child is not None:
+            return
         self._child = _Child(self._words())
         try:
             ready = self._child.hear("ready", self._timeout)
             options = {**ready["client"], **({"lockstep": True} if self._lockstep else {})}
-            self._client = resolve(CLIENTS[self._link])(**options)
-            self._opened().open()
+            self._client = cast("Driver", resolve(CLIENTS[self._link])(**options))
+            self._client.open()
         except BaseException:
             self.close()
             raise
@@ -169,6 +171,12 @@ class SimDriver:
             given.setdefault("link.port", 0)  # whichever is free; it is told when ready
         words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in given.items()]
         return [sys.executable, "-m", *module, *words]
+
+    def _known(self) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
+        if self._names is None:
+            self.open()
+            self._names = self._opened().joints, self._opened().signals
+        return self._names
 
     def _opened(self) -> Driver:
         if self._client is None:

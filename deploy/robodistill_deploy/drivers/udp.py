@@ -24,6 +24,8 @@ class UdpDriver:
     ``host``, ``port``: where the robot listens. ``timeout`` [s]: how long ``open`` waits for it. ``bind``: address of
     this machine to speak from; loopback unless given, so nothing leaves the machine by accident. ``lockstep``: ``read``
     waits for the state that answers the last command, and its stamps are the robot's own time; for simulations.
+
+    The robot says itself what its joints and signals are: asking for them greets it, which moves nothing.
     """
 
     def __init__(
@@ -42,16 +44,19 @@ class UdpDriver:
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """Return the robot's joints in its own order; known once open."""
+        """Return the robot's joints in its own order."""
         return self._known().joints
 
     @property
     def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the robot's signals; known once open."""
+        """Return the robot's signals."""
         return self._known().signals
 
     def open(self) -> None:
-        """Greet the robot until it says what it is."""
+        """Greet the robot until it says what it is, unless that is done."""
+        if self._socket is not None:
+            return
+        self._newest, self._sent = None, 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.bind((self._bind, 0))
@@ -67,7 +72,7 @@ class UdpDriver:
     def read(self) -> Reading | None:
         """Return the newest reading, stamped on arrival; in lockstep, the one that answers the last command."""
         self._take_all()
-        if self._lockstep and self._sent:
+        if self._lockstep:
             self._await_answer()
         return None if self._newest is None else self._newest.reading
 
@@ -86,7 +91,8 @@ class UdpDriver:
 
     def _known(self) -> protocol.Layout:
         if self._layout is None:
-            raise DriverError("udp: what the robot is, is known once the driver is open; call open() first")
+            self.open()
+        assert self._layout is not None
         return self._layout
 
     def _greet(self, sock: socket.socket) -> protocol.Layout:
@@ -145,9 +151,11 @@ class UdpDriver:
     def _await_answer(self) -> None:
         end = time.monotonic() + self._timeout
         while self._newest is None or self._newest.answers < self._sent:
-            if time.monotonic() > end or self._socket is None:
+            if self._socket is None:
+                raise DriverError("udp: the driver is closed; call open() first")
+            if time.monotonic() > end:
                 raise DriverError(f"udp: no answer to a command within {self._timeout:g} s; is the robot in lockstep?")
-            if not select.select([self._socket], [], [], _ASK_AGAIN_S)[0]:
+            if not select.select([self._socket], [], [], _ASK_AGAIN_S)[0] and self._sent:
                 self._send(self._last)  # either packet may have been lost
             self._take_all()
 

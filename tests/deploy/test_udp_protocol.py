@@ -252,6 +252,7 @@ def test_the_driver_takes_the_newest_and_ignores_what_is_wrong(robot: FakeRobot)
     before = time.monotonic()
     data = protocol.pack_state(LAYOUT, newer)
     flipped, older = bytes([*data[:-1], data[-1] ^ 1]), protocol.pack_state(LAYOUT, good)
+    driver.read()
     for packet in (b"", b"nonsense", data[:-1], flipped, data, older):
         robot.send(packet)
     wait_for(lambda: driver.read() is not None and sum(driver.rejected.values()) == 5)
@@ -278,3 +279,21 @@ def test_drivers_import_neither_torch_nor_mujoco() -> None:
     planted = code.replace("import sys;", "import sys, mujoco;")
     done = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{'mujoco'}"
+
+
+def test_in_lockstep_a_lost_command_is_sent_again_until_it_is_answered(robot: FakeRobot) -> None:
+    driver = UdpDriver(port=robot.port, lockstep=True, timeout=1.0)
+    driver.open()
+    robot.send(protocol.pack_state(LAYOUT, dataclasses.replace(state(), sequence=1, answers=0)))
+    assert driver.read() is not None, "before the first command there is nothing to wait for"
+    driver.write(command())
+    answer = protocol.pack_state(LAYOUT, dataclasses.replace(state(), sequence=2, answers=1))
+    threading.Timer(0.4, robot.send, [answer]).start()
+    reading = driver.read()
+    assert reading is not None
+    assert reading.stamp == 12.5, "the robot's own time"
+    assert len(robot.commands) >= 3
+    assert {packet.sequence for packet in robot.commands} == {1}
+    driver.write(command())
+    with pytest.raises(DriverError, match="no answer to a command within 1 s; is the robot in lockstep"):
+        driver.read()

@@ -16,6 +16,9 @@ from robodistill_deploy.errors import DriverError
 _ASK_AGAIN_S = 0.1
 _MAX_READ = 1024
 """Packets taken in one ``read``: whoever floods the socket must not hold up the loop."""
+_STALL_S = 0.1
+"""[s] between two reads after which what has queued up is thrown away: a full queue keeps the oldest packets, and
+nobody knows their age."""
 
 
 class UdpDriver:
@@ -38,6 +41,7 @@ class UdpDriver:
         self._layout: protocol.Layout | None = None
         self._newest: protocol.StatePacket | None = None
         self._sent = 0
+        self._read_at = 0.0
         self._last = b""
         self.rejected: Counter[str] = Counter()
         """Reason -> how many packets were ignored for it."""
@@ -56,7 +60,7 @@ class UdpDriver:
         """Greet the robot until it says what it is, unless that is done."""
         if self._socket is not None:
             return
-        self._newest, self._sent = None, 0
+        self._newest, self._sent, self._read_at = None, 0, time.monotonic()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.bind((self._bind, 0))
@@ -71,6 +75,9 @@ class UdpDriver:
 
     def read(self) -> Reading | None:
         """Return the newest reading, stamped on arrival; in lockstep, the one that answers the last command."""
+        last, self._read_at = self._read_at, time.monotonic()
+        if not self._lockstep and self._read_at - last > _STALL_S:
+            self.rejected["stalled"] += len(self._received())
         self._take_all()
         if self._lockstep:
             self._await_answer()

@@ -40,6 +40,8 @@ class RobotProcess:
 
     def __init__(self, task: TaskConfig, robot: Robot, process: Process, link: Mapping[str, str]) -> None:
         self._task, self._options, self._process = task, robot, process
+        if process.lockstep:
+            self._steps_per_command()  # refused before anybody is told that the robot is ready
         self._robot = SimRobot(task, robot)
         face = Face(task.robot, self._robot.joints, self._robot.elements)
         self._link = open_link(process.link, face, link)
@@ -86,13 +88,7 @@ class RobotProcess:
                 due -= ahead
 
     def _lockstep(self, end: float) -> None:
-        period = self._process.command_dt or self._task.control_dt
-        steps = round(period / self._options.timestep)
-        if steps < 1 or abs(steps * self._options.timestep - period) > 1e-9:
-            raise RobodistillError(
-                f"command_dt {period:g} s is no multiple of timestep {self._options.timestep:g} s; set one of them"
-            )
-        shown = 0.0
+        steps, shown = self._steps_per_command(), 0.0
         while not self._stopped and (now := time.monotonic()) < end:
             command = self._link.poll()
             if command is not None:
@@ -106,6 +102,15 @@ class RobotProcess:
                 self._link.publish(self._first())
                 shown = now
             time.sleep(_WAIT_S)
+
+    def _steps_per_command(self) -> int:
+        period = self._process.command_dt or self._task.control_dt
+        steps = round(period / self._options.timestep)
+        if steps < 1 or abs(steps * self._options.timestep - period) > 1e-9:
+            raise RobodistillError(
+                f"command_dt {period:g} s is no multiple of timestep {self._options.timestep:g} s; set one of them"
+            )
+        return steps
 
     def _first(self) -> Reading:
         """Return the reading before the first command, measured once: repeating it must not use up noise."""

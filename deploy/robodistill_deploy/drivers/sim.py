@@ -110,7 +110,7 @@ class SimDriver:
         self._client: Driver | None = None
         self._names: tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]] | None = None
         self.excursions: dict[str, Any] = {}
-        """What the robot reported of its last run: filled by ``restart`` and ``close``."""
+        """What the robot reported of its last run: filled by ``restart``, ``report`` and ``close``."""
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -146,11 +146,11 @@ class SimDriver:
 
     def restart(self, **options: Value) -> dict[str, Any]:
         """Begin anew with other options of the robot (the rest stays); return the excursions of the run that ended."""
-        if self._child is None:
-            raise _closed()
-        self._child.say(f"restart {json.dumps(options)}")
-        self.excursions = self._child.hear("excursions", self._timeout)
-        return self.excursions
+        return self._ask(f"restart {json.dumps(options)}")
+
+    def report(self) -> dict[str, Any]:
+        """Return the excursions of this run so far."""
+        return self._ask("report")
 
     def close(self) -> None:
         """Let go, then end the process; the robot damps itself for as long as it lives."""
@@ -160,6 +160,13 @@ class SimDriver:
             client.close()
         if child is not None:
             self.excursions = child.end() or self.excursions
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        if self._child is None:
+            raise _closed()
+        self._child.say(line)
+        self.excursions = self._child.hear("excursions", self._timeout)
+        return self.excursions
 
     def _words(self) -> list[str]:
         """Return the command line of the robot's process."""
@@ -182,6 +189,23 @@ class SimDriver:
         if self._client is None:
             raise _closed()
         return self._client
+
+
+class LockstepClock:
+    """Time of a robot in lockstep, for a Runner: it passes when a command is sent, however long that takes."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def now(self) -> float:
+        """Return the robot's own time [s] after the last command."""
+        reading = self._driver.read()
+        if reading is None:
+            raise DriverError("sim: no reading in lockstep; open the driver with lockstep=true")
+        return reading.stamp
+
+    def sleep_until(self, t: float) -> None:
+        """Return at once: the next command is what lets time pass."""
 
 
 def _closed() -> DriverError:

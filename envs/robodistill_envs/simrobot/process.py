@@ -3,7 +3,7 @@
 Lines of JSON on standard output say when it is ready, and at the end how it went.
 
 With ``control``, lines on standard input are obeyed: ``restart {"payload": 2.0}`` ends the run, reports it and begins
-another with other options; the end of the input ends the process, so that no robot outlives who started it.
+another with other options, ``report`` just reports; the end of the input ends the process, so that no robot outlives who started it.
 """
 
 from __future__ import annotations
@@ -126,13 +126,15 @@ class RobotProcess:
         self._stopped = self._stopped or not data
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
-            self._restart(line.decode())
+            word, _, text = line.decode().partition(" ")
+            if word not in ("report", "restart"):
+                raise RobodistillError(f"standard input: {unknown('word', word, ['report', 'restart'])}")
+            report = self._report()
+            if word == "restart":
+                self._restart(text)
+            _say({"excursions": report})
 
-    def _restart(self, line: str) -> None:
-        verb, _, text = line.partition(" ")
-        if verb != "restart":
-            raise RobodistillError(f"standard input: {unknown('word', verb, ['restart'])}")
-        report = self._report()
+    def _restart(self, text: str) -> None:
         fields = {field.name for field in dataclasses.fields(Robot)}
         options: dict[str, Any] = json.loads(text or "{}")
         for key in options:
@@ -140,8 +142,7 @@ class RobotProcess:
                 raise RobodistillError(f"restart: {unknown('key', key, fields)}")
         self._options = dataclasses.replace(self._options, **options)
         self._robot, self._greeting, self._late_s = SimRobot(self._task, self._options), None, 0.0
-        self._link.publish(self._first())  # before the answer: who reads it finds the new robot
-        _say({"excursions": report})
+        self._link.publish(self._first())  # before the answer: who reads that finds the new robot
 
     def _report(self) -> dict[str, Any]:
         return {

@@ -2,8 +2,9 @@
 
 Lines of JSON on standard output say when it is ready, and at the end how it went.
 
-With ``control``, lines on standard input are obeyed: ``restart {"payload": 2.0}`` ends the run, reports it and begins
-another with other options, ``report`` just reports; the end of the input ends the process, so that no robot outlives who started it.
+With ``control``, lines on standard input are obeyed: ``report`` says how the run goes, ``restart {"payload": 2.0}``
+reports, then begins another run with other options. The end of the input ends the process, so that no robot outlives
+who started it.
 """
 
 from __future__ import annotations

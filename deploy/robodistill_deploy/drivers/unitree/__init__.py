@@ -1,0 +1,1 @@
+"""The link to Unitree's quadrupeds over DDS; needs CycloneDDS (``pip install robodistill[dds]``)."""

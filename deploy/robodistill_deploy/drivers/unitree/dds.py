@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from cyclonedds.core import DDSException, InstanceState, Policy, Qos, ReadCondition, SampleState, ViewState, WaitSet
+from cyclonedds.core import (
+    DDSException,
+    InstanceState,
+    Policy,
+    Qos,
+    ReadCondition,
+    SampleState,
+    ViewState,
+    WaitSet,
+)
 from cyclonedds.domain import Domain, DomainParticipant
 from cyclonedds.pub import DataWriter
 from cyclonedds.sub import DataReader
@@ -29,7 +38,7 @@ def configuration(interface: str, port_base: int = 7400) -> str:
     ``port_base`` (the standard's: 7400) sets a group of processes apart from all others of the same domain.
     """
     local = interface == LOOPBACK
-    adapter = f"<NetworkInterface name={quoteattr(interface)}{' multicast="false"' if local else ''}/>"
+    adapter = f"<NetworkInterface name={quoteattr(interface)}" + (' multicast="false"/>' if local else "/>")
     general = f"<Interfaces>{adapter}</Interfaces>" + ("<AllowMulticast>false</AllowMulticast>" if local else "")
     unicast = '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer Address="127.0.0.1"/></Peers>' if local else ""
     discovery = f"{unicast}<Ports><Base>{port_base}</Base></Ports>"
@@ -103,8 +112,11 @@ class Reader:
         self._waiting = WaitSet(participant)
         self._waiting.attach(self._condition)
 
-    def take(self, limit: int = 1) -> list[Any]:
-        """Return up to ``limit`` samples that have arrived since the last call, without waiting."""
+    def take(self, limit: int = 4) -> list[Any]:
+        """Return up to ``limit`` samples that have arrived since the last call, oldest first, without waiting.
+
+        More than the depth, because the news that a writer has left comes as a sample, too.
+        """
         with dds_errors("reading failed"):
             return [sample for sample in self._reader.take(limit) if sample.sample_info.valid_data]
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from robodistill_deploy.drivers.base import Array, Command, Reading, Remote
 from robodistill_deploy.drivers.unitree import motion_switcher, remote
-from robodistill_deploy.drivers.unitree.dds import Participant, Reader, check_interface, configuration, try_write
+from robodistill_deploy.drivers.unitree.dds import (
+    Participant,
+    Reader,
+    check_interface,
+    configuration,
+    try_write,
+)
 from robodistill_deploy.drivers.unitree.idl import raw_type
 from robodistill_deploy.drivers.unitree.messages import LOW_CMD, LOW_STATE, WIRELESS_CONTROLLER
 from robodistill_deploy.errors import DriverError
@@ -39,6 +45,16 @@ LowCmd_ = raw_type(LOW_CMD.struct)
 WirelessController_ = raw_type(WIRELESS_CONTROLLER.struct)
 
 
+class _Topics:
+    """What an open driver reads and writes."""
+
+    def __init__(self, participant: Participant) -> None:
+        self.participant = participant
+        self.states = participant.reader(STATE_TOPIC, LowState_)
+        self.remotes = participant.reader(REMOTE_TOPIC, WirelessController_)
+        self.commands = participant.writer(COMMAND_TOPIC, LowCmd_)
+
+
 class UnitreeDriver:
     """A Unitree Go2.
 
@@ -66,8 +82,7 @@ class UnitreeDriver:
         self._interface, self._domain, self._config = interface, int(domain), config
         self._timeout, self._release = float(timeout), release_sport_mode
         self._foot_force_scale = float(foot_force_scale)
-        self._participant: Participant | None = None
-        self._states: Reader | None = None
+        self._topics: _Topics | None = None
         self._reading: Reading | None = None
         self._spoken: tuple[float, Remote | None] = (-np.inf, None)
         self._record = low_level_command()
@@ -82,17 +97,16 @@ class UnitreeDriver:
         """Find the robot, then release its sport mode. A DriverError says what is missing."""
         if not self._config:
             check_interface(self._interface)
+        self._reading, self._spoken = None, (-np.inf, None)
         participant = Participant(self._domain, self._config or configuration(self._interface))
-        self._participant = participant
         try:
-            self._states = participant.reader(STATE_TOPIC, LowState_)
-            self._remotes = participant.reader(REMOTE_TOPIC, WirelessController_)
-            self._commands = participant.writer(COMMAND_TOPIC, LowCmd_)
+            self._topics = _Topics(participant)
             self._find()
             if self._release:
                 motion_switcher.release(participant, self._timeout)
         except BaseException:
             self.close()
+            participant.close()
             raise
 
     def read(self) -> Reading | None:
@@ -100,38 +114,38 @@ class UnitreeDriver:
 
         Its stamp is when it was taken here, later than it arrived by no more than the time since the last call.
         """
-        if self._states is None:
-            raise DriverError("the unitree driver is not open; call open() first")
-        for sample in self._states.take():
+        topics = self._open
+        for sample in topics.states.take():
             state = LOW_STATE.decode(sample.wire)
             if state is None or LOW_STATE.crc(state) != state["crc"]:
                 self.dropped += 1
                 continue
             self.received += 1
-            self._reading = self._measured(state)
+            self._reading = self._measured(state, topics.remotes)
         return self._reading
 
     def wait(self, seconds: float) -> bool:
         """Wait for a state that ``read`` has not taken; return False if none comes within ``seconds``."""
-        if self._states is None:
-            raise DriverError("the unitree driver is not open; call open() first")
-        return self._states.wait(seconds)
+        return self._open.states.wait(seconds)
 
     def write(self, command: Command) -> None:
         """Send ``command`` without waiting; ``unsent`` counts what DDS had no room for."""
-        if self._participant is None:
-            raise DriverError("the unitree driver is not open; call open() first")
+        topics = self._open
         fill(self._record, command)
-        if not try_write(self._commands, LowCmd_(LOW_CMD.encode(self._record))):
+        if not try_write(topics.commands, LowCmd_(LOW_CMD.encode(self._record))):
             self.unsent += 1
 
     def close(self) -> None:
         """Leave the robot's network. The last command stays the last: be damped before."""
-        if self._participant is not None:
-            self._states = None
-            self._remotes = self._commands = None
-            self._participant.close()
-            self._participant = None
+        topics, self._topics = self._topics, None
+        if topics is not None:
+            topics.participant.close()
+
+    @property
+    def _open(self) -> _Topics:
+        if self._topics is None:
+            raise DriverError("the unitree driver is not open; call open() first")
+        return self._topics
 
     def _find(self) -> None:
         end = time.monotonic() + self._timeout
@@ -153,7 +167,7 @@ class UnitreeDriver:
             "in the robot's network (ping 192.168.123.161), and no firewall between?"
         )
 
-    def _measured(self, state: Record) -> Reading:
+    def _measured(self, state: Record, remotes: Reader) -> Reading:
         imu, motors = state["imu_state"], state["motor_state"][: len(JOINTS)]
         signals: dict[str, Array] = {
             "imu_quat_wxyz": imu["quaternion"].astype(np.float64),
@@ -165,11 +179,11 @@ class UnitreeDriver:
             "foot_force": state["foot_force"] * self._foot_force_scale,
         }
         now = time.monotonic()
-        return Reading(now, int(state["tick"]), signals, self._remote(state, now))
+        return Reading(now, int(state["tick"]), signals, self._remote(state, remotes, now))
 
-    def _remote(self, state: Record, now: float) -> Remote | None:
+    def _remote(self, state: Record, remotes: Reader, now: float) -> Remote | None:
         """Return what the state says of the remote, else what its own topic said lately, else None."""
-        for sample in self._remotes.take():
+        for sample in remotes.take():
             spoken = WIRELESS_CONTROLLER.decode(sample.wire)
             if spoken is not None:
                 self._spoken = now, remote.from_topic(spoken)

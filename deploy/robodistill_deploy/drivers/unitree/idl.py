@@ -28,10 +28,11 @@ def raw_type(struct: Struct) -> type[Any]:
 
     What CycloneDDS would encode and decode field by field is handed through; the header comes first.
     """
-    made = _struct(struct, dataclassify=False)
+    made: Any = _struct(struct, dataclassify=False)
     made.__init__ = _keep
     made.serialize = _hand_out
     made.deserialize = classmethod(_take_in)
+    made.deserialize_key = classmethod(_take_in)  # of the empty sample that tells of a writer that has left
     return made
 
 

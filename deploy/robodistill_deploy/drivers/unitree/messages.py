@@ -18,6 +18,7 @@ import numpy.typing as npt
 from robodistill_deploy.drivers.unitree.crc import crc32_mpeg2
 
 Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 Kind = Union[str, "Struct"]
 
 HEADER = b"\x00\x01\x00\x00"
@@ -68,7 +69,7 @@ class Message:
         return self.struct.c_type
 
     @cached_property
-    def _places(self) -> Bytes:
+    def _places(self) -> Places:
         """Return for each byte of the record its place on the wire; padding is 0, whose byte is always 0."""
         places, end = np.zeros(self.c_type.itemsize, np.intp), len(HEADER)
         for offset, size in self.struct.leaves():
@@ -78,17 +79,17 @@ class Message:
         return places
 
     @cached_property
-    def _values(self) -> Bytes:
+    def _values(self) -> Places:
         """Return which bytes of the record are not padding."""
         return np.flatnonzero(self._places)
 
     @cached_property
-    def _destinations(self) -> Bytes:
+    def _destinations(self) -> Places:
         """Return where those go."""
         return self._places[self._values]
 
     @cached_property
-    def _summed(self) -> Bytes:
+    def _summed(self) -> Places:
         """Return the bytes that the CRC covers, all words but the last, each word turned to big-endian."""
         return np.arange(self.c_type.itemsize - 4).reshape(-1, 4)[:, ::-1].ravel()
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from cyclonedds import idl
-from cyclonedds.idl import types
-
+from robodistill_deploy.drivers.unitree.api_types import (
+    NO_BYTES,
+    Request_,
+    RequestHeader_,
+    RequestIdentity_,
+    RequestLease_,
+    RequestPolicy_,
+    Response_,
+    ResponseHeader_,
+    ResponseStatus_,
+)
 from robodistill_deploy.drivers.unitree.dds import Participant, try_write
 from robodistill_deploy.errors import DriverError
 
@@ -24,72 +31,6 @@ UNKNOWN_API = 3203
 _TOPIC = "rt/api/motion_switcher/"
 _ANSWER = 1.0
 """[s] after which a call is sent again"""
-_MODULE = "unitree_api.msg.dds_."
-
-
-@dataclass
-class RequestIdentity_(idl.IdlStruct, typename=_MODULE + "RequestIdentity_"):  # noqa: N801, as the vendor has it
-    """Which call, and of what."""
-
-    id: types.int64
-    api_id: types.int64
-
-
-@dataclass
-class RequestLease_(idl.IdlStruct, typename=_MODULE + "RequestLease_"):  # noqa: N801
-    """Who holds the service; not used by this one."""
-
-    id: types.int64
-
-
-@dataclass
-class RequestPolicy_(idl.IdlStruct, typename=_MODULE + "RequestPolicy_"):  # noqa: N801
-    """How the call is queued."""
-
-    priority: types.int32
-    noreply: bool
-
-
-@dataclass
-class RequestHeader_(idl.IdlStruct, typename=_MODULE + "RequestHeader_"):  # noqa: N801
-    """What stands before the parameters."""
-
-    identity: RequestIdentity_
-    lease: RequestLease_
-    policy: RequestPolicy_
-
-
-@dataclass
-class Request_(idl.IdlStruct, typename=_MODULE + "Request_"):  # noqa: N801
-    """A call."""
-
-    header: RequestHeader_
-    parameter: str
-    binary: types.sequence[types.byte]
-
-
-@dataclass
-class ResponseStatus_(idl.IdlStruct, typename=_MODULE + "ResponseStatus_"):  # noqa: N801
-    """0, or what went wrong."""
-
-    code: types.int32
-
-
-@dataclass
-class ResponseHeader_(idl.IdlStruct, typename=_MODULE + "ResponseHeader_"):  # noqa: N801
-    """What stands before the answer."""
-
-    identity: RequestIdentity_
-    status: ResponseStatus_
-
-
-@dataclass
-class Response_(idl.IdlStruct, typename=_MODULE + "Response_"):  # noqa: N801
-    """An answer."""
-
-    header: ResponseHeader_
-    data: str
-    binary: types.sequence[types.byte]
 
 
 def release(participant: Participant, timeout: float) -> None:
@@ -119,7 +60,7 @@ class _Client:
         while True:
             number = time.monotonic_ns()
             header = RequestHeader_(RequestIdentity_(number, api), RequestLease_(0), RequestPolicy_(0, False))
-            try_write(self._requests, Request_(header, "{}", []))
+            try_write(self._requests, Request_(header, "{}", NO_BYTES))
             response = self._response(number, min(time.monotonic() + _ANSWER, max(end, time.monotonic() + 0.1)))
             if response is not None:
                 return _content(response, api)
@@ -163,7 +104,7 @@ class Server:
             code, data = self._answer(request.header.identity.api_id, request.parameter)
             if not request.header.policy.noreply:
                 header = ResponseHeader_(request.header.identity, ResponseStatus_(code))
-                try_write(self._responses, Response_(header, data, []))
+                try_write(self._responses, Response_(header, data, NO_BYTES))
 
     def _answer(self, api: int, parameter: str) -> tuple[int, str]:
         if api == CHECK_MODE:

@@ -1,14 +1,14 @@
 """The hand-held remote of a Unitree robot, from the two places where its state travels.
 
-``LowState_.wireless_remote`` holds 40 bytes: two of head, 16 bits of buttons, then float32 left x, right x, right y, the
-analogue trigger L2 and left y; the rest is not used. ``rt/wirelesscontroller`` carries the same as numbers. Bits and
-order: ``include/unitree/dds_wrapper/common/unitree_joystick.hpp`` of the vendor's C++ SDK and its example
-``wireless_controller.py``. Right and up are positive in both.
+``LowState_.wireless_remote`` holds 40 bytes: two of head, 16 bits of buttons, then float32 left x, right x, right y,
+the analogue trigger L2 and left y; the rest is not used. ``rt/wirelesscontroller`` carries the same as numbers. Bits
+and order: ``include/unitree/dds_wrapper/common/unitree_joystick.hpp`` of the vendor's C++ SDK, and the example
+``wireless_controller.py`` of its Python one. Right and up are positive in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,13 @@ def to_receiver(remote: Remote) -> npt.NDArray[np.uint8]:
     fields = np.zeros(1, RECEIVER)
     for name, value in zip(("lx", "ly", "rx", "ry"), remote.axes, strict=True):
         fields[name] = value
-    fields["buttons"] = sum(1 << bit for bit, name in enumerate(BUTTONS) if name in remote.buttons)
+    fields["buttons"] = pressed_bits(remote.buttons)
     return fields.view(np.uint8)
+
+
+def pressed_bits(buttons: Collection[str]) -> int:
+    """Return the 16 bits of the pressed ``buttons``."""
+    return sum(1 << bit for bit, name in enumerate(BUTTONS) if name in buttons)
 
 
 def _remote(fields: Mapping[str, Any] | np.void, buttons: int) -> Remote | None:

@@ -46,7 +46,7 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _decode(next(a for a in args if a is not type(None)), value, path)
+        return _decode(_member(args, value), value, path)
     if origin is typing.Literal:
         if value not in args:
             raise SpecError(f"{path}: {unknown('value', str(value), map(str, args))}")
@@ -60,6 +60,13 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_plain(cast(type, hint), value, path)
     return _decode_scalar(hint, value, path)
+
+
+def _member(args: tuple[Any, ...], value: Any) -> Any:
+    """Return the member of a union that ``value`` looks like, else the first, whose error then says what is wrong."""
+    members = [a for a in args if a is not type(None)]
+    kind = tuple if isinstance(value, (list, tuple)) else type(value)
+    return next((a for a in members if (typing.get_origin(a) or a) is kind), members[0])
 
 
 def _decode_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:

@@ -3,10 +3,10 @@
 Such a module has one function, ``open_link(face, *, option=default, ...) -> Link``. Its keyword-only options must have
 defaults; ``link.option=value`` on the command line sets them, converted to the type of the default.
 
-The robot calls ``poll`` before every physics step and ``publish`` after it, or less often where ``publish_every`` says
-so. Both return at once: whatever blocks would hold up the physics. A link never raises because of what a peer sent;
-it counts that in ``rejected`` and goes on. PD law, watchdog, noise and delays are the robot's: a link only translates
-names and bytes.
+The robot calls ``poll`` before every physics step and ``publish`` after it; in lockstep it polls until a command is
+there and publishes once for each. Both return at once: whatever blocks would hold up the physics. A link never raises
+because of what a peer sent; it counts that in ``rejected`` and goes on. PD law, watchdog, noise and delays are the
+robot's: a link only translates names and bytes.
 """
 
 from __future__ import annotations

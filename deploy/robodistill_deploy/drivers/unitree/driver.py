@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ SIGNALS = {
     "imu_accelerometer": ("x", "y", "z"),
     "joint_pos": JOINTS,
     "joint_vel": JOINTS,
-    "joint_torque": JOINTS,
+    "joint_effort": JOINTS,
     "foot_force": LEGS,
 }
 STATE_TOPIC, COMMAND_TOPIC, REMOTE_TOPIC = "rt/lowstate", "rt/lowcmd", "rt/wirelesscontroller"
@@ -72,6 +73,7 @@ class UnitreeDriver:
 
     def __init__(
         self,
+        *,
         interface: str = "lo",
         domain: int = 0,
         config: str = "",
@@ -87,17 +89,16 @@ class UnitreeDriver:
         self._spoken: tuple[float, Remote | None] = (-np.inf, None)
         self._record = low_level_command()
         self.received = 0
-        """Samples of the robot's state that were good"""
-        self.dropped = 0
-        """Samples that were not: a wrong check sum, or not the size of this message"""
-        self.unsent = 0
-        """Commands that DDS had no room for"""
+        """States that were good"""
+        self.rejected: Counter[str] = Counter()
+        """Reason -> how many states were dropped for it (``size``, ``check sum``), or commands (``unsent``)"""
 
     def open(self) -> None:
         """Find the robot, then release its sport mode. A DriverError says what is missing."""
         if not self._config:
             check_interface(self._interface)
         self._reading, self._spoken = None, (-np.inf, None)
+        self.rejected.clear()
         participant = Participant(self._domain, self._config or configuration(self._interface))
         try:
             self._topics = _Topics(participant)
@@ -117,11 +118,13 @@ class UnitreeDriver:
         topics = self._open
         for sample in topics.states.take():
             state = LOW_STATE.decode(sample.wire)
-            if state is None or LOW_STATE.crc(state) != state["crc"]:
-                self.dropped += 1
-                continue
-            self.received += 1
-            self._reading = self._measured(state, topics.remotes)
+            if state is None:
+                self.rejected["size"] += 1
+            elif LOW_STATE.crc(state) != state["crc"]:
+                self.rejected["check sum"] += 1
+            else:
+                self.received += 1
+                self._reading = self._measured(state, topics.remotes)
         return self._reading
 
     def wait(self, seconds: float) -> bool:
@@ -129,11 +132,11 @@ class UnitreeDriver:
         return self._open.states.wait(seconds)
 
     def write(self, command: Command) -> None:
-        """Send ``command`` without waiting; ``unsent`` counts what DDS had no room for."""
+        """Send ``command`` without waiting; what DDS has no room for is dropped, for the next is fresher."""
         topics = self._open
         fill(self._record, command)
         if not try_write(topics.commands, LowCmd_(LOW_CMD.encode(self._record))):
-            self.unsent += 1
+            self.rejected["unsent"] += 1
 
     def close(self) -> None:
         """Leave the robot's network. The last command stays the last: be damped before."""
@@ -157,10 +160,10 @@ class UnitreeDriver:
 
     def _why_not_found(self) -> str:
         where = f"interface {self._interface}, domain {self._domain}"
-        if self.dropped:
+        if self.rejected:
             return (
-                f"all {self.dropped} samples of {STATE_TOPIC} on {where} are damaged or of another kind of robot; "
-                "this driver knows the Go2"
+                f"every {STATE_TOPIC} on {where} is damaged or of another kind of robot "
+                f"({dict(self.rejected)}); this driver knows the Go2"
             )
         return (
             f"no {STATE_TOPIC} on {where} within {self._timeout:g} s; is the robot on, the cable in, this interface "
@@ -175,7 +178,7 @@ class UnitreeDriver:
             "imu_accelerometer": imu["accelerometer"].astype(np.float64),
             "joint_pos": motors["q"].astype(np.float64),
             "joint_vel": motors["dq"].astype(np.float64),
-            "joint_torque": motors["tau_est"].astype(np.float64),
+            "joint_effort": motors["tau_est"].astype(np.float64),
             "foot_force": state["foot_force"] * self._foot_force_scale,
         }
         now = time.monotonic()

@@ -28,7 +28,7 @@ def raw_type(struct: Struct) -> type[Any]:
 
     What CycloneDDS would encode and decode field by field is handed through; the header comes first.
     """
-    made: Any = _struct(struct, dataclassify=False)
+    made: Any = _made(struct, dataclassify=False)
     made.__init__ = _keep
     made.serialize = _hand_out
     made.deserialize = classmethod(_take_in)
@@ -48,12 +48,17 @@ def _take_in(made: type[Any], data: bytes, *_: object, **__: object) -> Any:
     return made(data)
 
 
-def _struct(struct: Struct, dataclassify: bool = True) -> type[Any]:
+def plain_type(struct: Struct) -> type[Any]:
+    """Return the IDL type of ``struct`` as CycloneDDS has them: objects that it encodes field by field."""
+    return _made(struct, dataclassify=True)
+
+
+def _made(struct: Struct, dataclassify: bool) -> type[Any]:
     fields = {name: _field(kind, count) for name, kind, count in struct.fields}
     name = struct.name.rpartition(".")[2]
     return idl.make_idl_struct(name, struct.name, fields, dataclassify=dataclassify)
 
 
 def _field(kind: Kind, count: int) -> Any:
-    single = _struct(kind) if isinstance(kind, Struct) else _KINDS[kind]
+    single = plain_type(kind) if isinstance(kind, Struct) else _KINDS[kind]
     return types.array[single, count] if count else single

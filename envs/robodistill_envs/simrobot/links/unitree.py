@@ -7,6 +7,7 @@ Publishes ``rt/lowstate`` with its check sum, and ``rt/wirelesscontroller`` whil
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -60,7 +61,7 @@ class UnitreeLink:
         if sorted(face.joints) != sorted(JOINTS):
             raise RobodistillError(f"link 'unitree' speaks for a robot with the joints {', '.join(JOINTS)}")
         self.client = client
-        self.rejected = {"check sum": 0, "not finite": 0, "sport mode": 0}
+        self.rejected: Counter[str] = Counter()
         self._slot = np.array([JOINTS.index(name) for name in face.joints])
         feet = face.signals.get("foot_force", LEGS)
         self._feet = [feet.index(leg) for leg in LEGS]
@@ -93,7 +94,7 @@ class UnitreeLink:
         imu["rpy"] = roll_pitch_yaw(signals["imu_quat_wxyz"])
         if "imu_accelerometer" in signals:
             imu["accelerometer"] = signals["imu_accelerometer"]
-        for name, field in (("joint_pos", "q"), ("joint_vel", "dq"), ("joint_torque", "tau_est")):
+        for name, field in (("joint_pos", "q"), ("joint_vel", "dq"), ("joint_effort", "tau_est")):
             if name in signals:
                 motors[field][self._slot] = signals[name]
         if "foot_force" in signals:
@@ -113,7 +114,10 @@ class UnitreeLink:
 
     def _command(self, wire: bytes) -> Command | None:
         record = LOW_CMD.decode(wire)
-        if record is None or LOW_CMD.crc(record) != record["crc"]:
+        if record is None:
+            self.rejected["size"] += 1
+            return None
+        if LOW_CMD.crc(record) != record["crc"]:
             self.rejected["check sum"] += 1
             return None
         command = commanded(record, self._slot)

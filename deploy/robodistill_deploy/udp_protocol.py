@@ -41,7 +41,7 @@ _CRC = 4
 _HAS_REMOTE = 1
 
 
-class MalformedPacket(DriverError):
+class MalformedPacketError(DriverError):
     """Bytes that are no packet of this protocol; ``reason`` is one word for counting."""
 
     def __init__(self, reason: str) -> None:
@@ -163,21 +163,21 @@ def pack_command(layout: Layout, packet: CommandPacket) -> bytes:
 
 
 def kind_of(data: bytes) -> int:
-    """Return the kind of a packet whose header and CRC are in order; MalformedPacket otherwise."""
+    """Return the kind of a packet whose header and CRC are in order; MalformedPacketError otherwise."""
     if len(data) < HEADER.itemsize + _CRC:
-        raise MalformedPacket("short")
+        raise MalformedPacketError("short")
     header = np.frombuffer(data, HEADER, 1)[0]
     if header["magic"] != MAGIC:
-        raise MalformedPacket("magic")
+        raise MalformedPacketError("magic")
     if header["version"] != VERSION:
-        raise MalformedPacket("version")
+        raise MalformedPacketError("version")
     if header["length"] != len(data):
-        raise MalformedPacket("length")
+        raise MalformedPacketError("length")
     if zlib.crc32(data[:-_CRC]) != int.from_bytes(data[-_CRC:], "little"):
-        raise MalformedPacket("crc")
+        raise MalformedPacketError("crc")
     kind = int(header["kind"])
     if not HELLO <= kind <= COMMAND:
-        raise MalformedPacket("kind")
+        raise MalformedPacketError("kind")
     return kind
 
 
@@ -198,10 +198,10 @@ def unpack_description(data: bytes) -> Layout:
             _texts(plain["twist"]),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise MalformedPacket("description") from error
+        raise MalformedPacketError("description") from error
     # what was read must be all there was: a doubled signal or another spelling would shift every number after it
     if layout.text != text or layout.digest != np.frombuffer(data, HEADER, 1)[0]["layout"]:
-        raise MalformedPacket("description")
+        raise MalformedPacketError("description")
     return layout
 
 
@@ -227,18 +227,18 @@ def unpack_command(layout: Layout, data: bytes) -> CommandPacket:
         for name in ("position", "velocity", "kp", "kd", "effort", "twist")
     )
     if not np.isfinite(np.concatenate((position, velocity, kp, kd, effort, twist))).all():
-        raise MalformedPacket("not_finite")
+        raise MalformedPacketError("not_finite")
     if kp.min(initial=0.0) < 0.0 or kd.min(initial=0.0) < 0.0:
-        raise MalformedPacket("negative_gain")
+        raise MalformedPacketError("negative_gain")
     command = Command(position, velocity, kp, kd, effort, twist)
     return CommandPacket(command, int(record["sequence"]), float(record["stamp"]))
 
 
 def _record(layout: Layout, kind: np.dtype[Any], data: bytes) -> Any:
     if np.frombuffer(data, HEADER, 1)[0]["layout"] != layout.digest:
-        raise MalformedPacket("layout")
+        raise MalformedPacketError("layout")
     if len(data) != kind.itemsize:
-        raise MalformedPacket("length")
+        raise MalformedPacketError("length")
     return np.frombuffer(data, kind, 1)[0]
 
 

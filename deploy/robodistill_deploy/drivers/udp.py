@@ -59,7 +59,7 @@ class UdpDriver:
         except OSError as error:
             self.close()
             raise DriverError(
-                f"udp: cannot reach {self._address[0]}:{self._address[1]} from {self._bind}: {error}; set host, port, bind"
+                f"udp: cannot reach {self._address} from {self._bind}: {error}; set host, port, bind"
             ) from error
         self._socket.setblocking(False)
         self._layout = self._greet(self._socket)
@@ -123,7 +123,7 @@ class UdpDriver:
                 return protocol.unpack_description(data)
             if kind == protocol.STATE and self._layout is not None:
                 return protocol.unpack_state(self._layout, data)
-        except protocol.MalformedPacket as error:
+        except protocol.MalformedPacketError as error:
             self.rejected[error.reason] += 1
             return None
         self.rejected["kind"] += 1

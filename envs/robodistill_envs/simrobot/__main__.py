@@ -2,8 +2,8 @@
 
   python -m robodistill_envs.simrobot task=runs/mine/config.yaml link=udp link.port=5600
 
-``task`` is a file with a resolved task: a run's config.yaml, or JSON. ``robodistill sim task=<name>`` composes a task by
-its name and takes the same options; docs/sim-robot.md lists them.
+``task`` is a file with a resolved task: a run's config.yaml, or JSON. ``robodistill sim task=<name>`` composes a
+task by its name and takes the same options; docs/sim-robot.md lists them.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Process:
         """Refuse values out of range."""
         if not 0.0 < self.speed < float("inf"):
             raise RobodistillError(f"speed={self.speed}: must be above 0, and finite")
-        if not (0.0 <= self.seconds and 0.0 <= self.command_dt):
+        if min(self.seconds, self.command_dt) < 0.0:
             raise RobodistillError("seconds and command_dt must be 0 or more")
 
 

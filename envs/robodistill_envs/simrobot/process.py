@@ -1,4 +1,6 @@
-"""The robot's process: a link, a robot and a clock; lines of JSON on standard output say when it is ready and how it went.
+"""The robot's process: a link, a robot and a clock.
+
+Lines of JSON on standard output say when it is ready, and at the end how it went.
 
 With ``control``, lines on standard input are obeyed: ``restart {"payload": 2.0}`` ends the run, reports it and begins
 another with other options; the end of the input ends the process, so that no robot outlives who started it.
@@ -18,6 +20,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from robodistill_deploy.drivers.base import Reading
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.simrobot.links import Face, open_link
@@ -43,6 +46,7 @@ class RobotProcess:
         self._stopped = False
         self._late_s = 0.0
         self._input = b""
+        self._greeting: Reading | None = None
 
     def run(self) -> None:
         """Serve until a signal, the end of standard input or the end of ``seconds``."""
@@ -103,13 +107,11 @@ class RobotProcess:
                 shown = now
             time.sleep(_WAIT_S)
 
-    def _first(self) -> Any:
+    def _first(self) -> Reading:
         """Return the reading before the first command, measured once: repeating it must not use up noise."""
         if self._greeting is None:
             self._greeting = self._robot.read()
         return self._greeting
-
-    _greeting: Any = None
 
     def _obey(self) -> None:
         """Do what standard input says, if anything."""

@@ -17,7 +17,7 @@ from robodistill_envs.model import MEASURED, TRUE, sensor_slice
 from robodistill_envs.simrobot.options import Robot
 
 Array = NDArray[np.float64]
-EFFORT, FOOT_FORCE = "joint_effort", "foot_force"
+TORQUE, FOOT_FORCE = "joint_torque", "foot_force"
 """Beside the task's signals: the torque that each motor makes [N m], and what the feet press with where the model
 knows; real robots deliver both."""
 
@@ -45,7 +45,7 @@ class Sensing:
         self._feet = next((s for s in task.robot.truth if s.name == FOOT_FORCE and s.name not in names), None)
         self._feet_at = sensor_slice(model, self._feet, TRUE) if self._feet else slice(0)
         self.elements = {s.sensor.name: tuple(s.sensor.elements[i] for i in s.order) for s in self._signals}
-        self.elements.setdefault(EFFORT, joints)
+        self.elements.setdefault(TORQUE, joints)
         if self._feet:
             self.elements[FOOT_FORCE] = self._feet.elements
         self._late: deque[dict[str, Array]] = deque(maxlen=1 + round(options.signal_delay / options.timestep))
@@ -58,10 +58,10 @@ class Sensing:
                 return signal.bias[[elements.index(joint) for joint in joints]]
         return np.zeros(len(joints))
 
-    def measure(self, data: mujoco.MjData, effort: Array) -> Mapping[str, Array]:
+    def measure(self, data: mujoco.MjData, torque: Array) -> Mapping[str, Array]:
         """Return signal -> values of now, or of ``signal_delay`` ago; at the start the first ones."""
         values = {signal.sensor.name: self._one(signal, data) for signal in self._signals}
-        values.setdefault(EFFORT, effort.copy())
+        values.setdefault(TORQUE, torque.copy())
         if self._feet:
             values[FOOT_FORCE] = data.sensordata[self._feet_at].copy()
         self._late.append(values)

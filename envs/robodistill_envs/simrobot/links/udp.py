@@ -69,7 +69,7 @@ class UdpLink:
                 continue
             try:
                 newest = self._take(data, address) or newest
-            except protocol.MalformedPacket as error:
+            except protocol.MalformedPacketError as error:
                 self._rejected[error.reason] += 1
 
     def publish(self, reading: Reading) -> None:
@@ -87,9 +87,9 @@ class UdpLink:
         kind = protocol.kind_of(data)
         now = time.monotonic()
         if kind not in (protocol.HELLO, protocol.COMMAND):
-            raise protocol.MalformedPacket("kind")
+            raise protocol.MalformedPacketError("kind")
         if address != self._peer and (kind == protocol.COMMAND or self._busy(now)):
-            raise protocol.MalformedPacket("stranger")
+            raise protocol.MalformedPacketError("stranger")
         if kind == protocol.HELLO:
             self._peer, self._taken, self._heard = address, 0, now
             self._send(protocol.pack_description(self._layout, protocol.sequence_of(data), now))
@@ -99,7 +99,7 @@ class UdpLink:
         if packet.sequence <= self._taken:
             if packet.sequence == self._taken and self._last is not None:
                 self._send(self._last)  # asked again: in lockstep the answer may have been lost
-            raise protocol.MalformedPacket("old")
+            raise protocol.MalformedPacketError("old")
         self._taken = packet.sequence
         return packet.command
 

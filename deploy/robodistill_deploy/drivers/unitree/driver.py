@@ -162,8 +162,7 @@ class UnitreeDriver:
         where = f"interface {self._interface}, domain {self._domain}"
         if self.rejected:
             return (
-                f"every {STATE_TOPIC} on {where} is damaged or of another kind of robot "
-                f"({dict(self.rejected)}); this driver knows the Go2"
+                f"every {STATE_TOPIC} on {where} is damaged ({dict(self.rejected)}); is it a Go2 with current firmware?"
             )
         return (
             f"no {STATE_TOPIC} on {where} within {self._timeout:g} s; is the robot on, the cable in, this interface "

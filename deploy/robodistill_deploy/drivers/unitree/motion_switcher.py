@@ -38,37 +38,38 @@ def release(participant: Participant, timeout: float) -> None:
 
     A DriverError says so when nobody answers, or when something still does after ``timeout`` [s].
     """
-    client = _Client(participant)
+    client = _Client(participant, timeout)
     end = time.monotonic() + timeout
-    while mode := client.call(CHECK_MODE, end).get("name"):
+    while mode := client.call(CHECK_MODE).get("name"):
         if time.monotonic() > end:
             raise DriverError(
                 f"the robot stays in mode {mode!r} for {timeout:g} s after release was asked for; lay it down and "
                 "leave that mode with the vendor's app or remote, then start again"
             )
-        client.call(RELEASE_MODE, end)
+        client.call(RELEASE_MODE)
         time.sleep(0.1)
 
 
 class _Client:
-    def __init__(self, participant: Participant) -> None:
+    def __init__(self, participant: Participant, timeout: float) -> None:
+        self._timeout = timeout
         self._requests = participant.writer(_TOPIC + "request", Request_)
         self._responses = participant.reader(_TOPIC + "response", Response_, depth=10)
 
-    def call(self, api: int, end: float) -> dict[str, Any]:
-        """Return the answer to ``api``, asked again every second; a DriverError after ``end`` (monotonic, [s])."""
-        while True:
+    def call(self, api: int) -> dict[str, Any]:
+        """Return the answer to ``api``, asked again every second: the first call may go out before the peer is found."""
+        end = time.monotonic() + self._timeout
+        while (now := time.monotonic()) < end:
             number = time.monotonic_ns()
             header = RequestHeader_(RequestIdentity_(number, api), RequestLease_(0), RequestPolicy_(0, False))
             try_write(self._requests, Request_(header, "{}", NO_BYTES))
-            response = self._response(number, min(time.monotonic() + _ANSWER, max(end, time.monotonic() + 0.1)))
+            response = self._response(number, min(now + _ANSWER, end))
             if response is not None:
                 return _content(response, api)
-            if time.monotonic() > end:
-                raise DriverError(
-                    "the robot's motion_switcher service does not answer, so its sport mode cannot be released; "
-                    "update the firmware, or set release_sport_mode=false if nothing else drives the motors"
-                )
+        raise DriverError(
+            f"the robot's motion_switcher service does not answer within {self._timeout:g} s, so its sport mode cannot "
+            "be released; update the firmware, or set release_sport_mode=false if nothing else drives the motors"
+        )
 
     def _response(self, number: int, end: float) -> Response_ | None:
         while (left := end - time.monotonic()) > 0:

@@ -1,0 +1,50 @@
+"""Run the unitree driver for some readings and say what it saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from robodistill_deploy.drivers.base import Command
+from robodistill_deploy.drivers.unitree.driver import UnitreeDriver
+from robodistill_deploy.errors import DriverError
+
+
+def main(readings: int = 0, pause: float = 0.0, **options: Any) -> None:
+    driver = UnitreeDriver(**options)
+    start = time.monotonic()
+    try:
+        driver.open()
+    except DriverError as error:
+        print(json.dumps({"error": str(error), "after": time.monotonic() - start}), flush=True)
+        return
+    print(json.dumps({"open": time.monotonic() - start}), flush=True)
+    seen: list[Any] = []
+    zero = np.zeros(12)
+    for n in range(readings):
+        if pause:
+            time.sleep(pause)
+        else:
+            driver.wait(0.5)
+        reading = driver.read()
+        assert reading is not None
+        seen.append([reading.tick, reading.stamp, time.monotonic(), reading.signals["joint_pos"].tolist()])
+        driver.write(Command(zero + n, zero + 1.0, zero + 20.0, zero + 0.5, zero - 2.0))
+    reading = driver.read()
+    assert reading is not None
+    last = {name: values.tolist() for name, values in reading.signals.items()}
+    held = None if reading.remote is None else [reading.remote.axes.tolist(), sorted(reading.remote.buttons)]
+    driver.close()
+    print(
+        json.dumps({"saw": {"seen": seen, "last": last, "remote": held, "received": driver.received,
+                            "rejected": driver.rejected}}),
+        flush=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))

@@ -33,10 +33,10 @@ class Peer:
             self._process = subprocess.Popen(
                 [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
-        self._end = threading.Timer(60.0, self._process.kill)
+        self._end = threading.Timer(180.0, self._process.kill)
         self._end.start()
 
-    def says(self, key: str, within: float = 30.0) -> Any:
+    def says(self, key: str, within: float = 120.0) -> Any:
         """Return the value of ``key`` in the next line that is JSON and has it; fail after ``within`` seconds."""
         assert self._process.stdout is not None
         impatient = threading.Timer(within, self._process.kill)
@@ -58,7 +58,7 @@ class Peer:
 
     def ended(self) -> int:
         """Return its exit code once it has ended."""
-        return self._process.wait(30.0)
+        return self._process.wait(60.0)
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""

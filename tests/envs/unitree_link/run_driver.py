@@ -15,7 +15,7 @@ from robodistill_deploy.errors import DriverError
 
 
 def main(readings: int = 0, pause: float = 0.0, **options: Any) -> None:
-    driver = UnitreeDriver(**options)
+    driver = UnitreeDriver(**{"timeout": 30.0, **options})  # a busy machine is no failure
     start = time.monotonic()
     try:
         driver.open()

@@ -17,7 +17,7 @@ STAND = {"hip": 0.0, "thigh": 0.9, "calf": -1.5}
 
 
 def main(**options: Any) -> None:
-    driver = UnitreeDriver(**options)
+    driver = UnitreeDriver(timeout=30.0, **options)
     driver.open()
     reading = driver.read()
     assert reading is not None
@@ -25,7 +25,7 @@ def main(**options: Any) -> None:
     goals = [np.array([pose[name.split("_")[1]] for name in JOINTS]) for pose in (CROUCH, STAND)]
     before = float(np.abs(here - goals[1]).max())
     zero = np.zeros(12)
-    for goal, seconds in ((goals[0], 1.0), (goals[1], 1.0), (goals[1], 0.6)):
+    for goal, seconds in ((goals[0], 1.6), (goals[1], 1.6), (goals[1], 1.0)):
         steps = int(200 * seconds)
         due = time.monotonic()
         for step in range(steps):
@@ -45,9 +45,9 @@ def main(**options: Any) -> None:
         "rejected": driver.rejected,
     }
     driver.close()
-    time.sleep(0.5)  # for the robot's watchdog
+    time.sleep(1.0)  # for the robot's watchdog
     print(json.dumps({"saw": saw}), flush=True)
 
 
 if __name__ == "__main__":
-    main(**{key: value for key, value in json.loads(sys.argv[1]).items()})
+    main(**json.loads(sys.argv[1]))

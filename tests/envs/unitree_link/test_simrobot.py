@@ -24,6 +24,7 @@ def stand(network: Any, task_file: Path, *words: str) -> tuple[dict[str, Any], d
     """Return what a driver saw that stood the robot up, and what the robot reports."""
     robot = network.start(
         "-m", "robodistill_envs.simrobot", f"task={task_file}", "link=unitree", "lying=true", "control=true",
+        "speed=0.5", "watchdog=0.3",  # so that a busy machine keeps up
         f"link.domain={network.domain}", *words,
     )  # fmt: skip
     client = robot.says("ready")["client"]
@@ -49,6 +50,7 @@ def test_the_driver_stands_the_robot_up(network: Any, task_file: Path) -> None:
 def test_before_the_release_commands_do_not_count(network: Any, task_file: Path) -> None:
     robot = network.start(
         "-m", "robodistill_envs.simrobot", f"task={task_file}", "link=unitree", "lying=true", "control=true",
+        "speed=0.5", "watchdog=0.3",  # so that a busy machine keeps up
         f"link.domain={network.domain}",
     )  # fmt: skip
     client = robot.says("ready")["client"]

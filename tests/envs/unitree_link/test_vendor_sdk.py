@@ -73,6 +73,7 @@ def test_the_sdk_stands_the_simulated_robot_up(network: Any, task_file: Path) ->
     where = options(network)
     robot = network.start(
         "-m", "robodistill_envs.simrobot", f"task={task_file}", "link=unitree", "lying=true", "control=true",
+        "speed=0.5", "watchdog=0.3",  # so that a busy machine keeps up
         "link.domain=0", f"link.config={where['config']}", "link.sport_mode=",
     )  # fmt: skip
     robot.says("ready")

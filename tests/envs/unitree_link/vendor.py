@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import time
@@ -18,8 +19,14 @@ STAND = [-0.1, 0.8, -1.5, 0.1, 0.8, -1.5, -0.1, 1.0, -1.5, 0.1, 1.0, -1.5]
 """[rad] in the order of the motor slots: FR, FL, RR, RL"""
 
 
+OWN_OUTPUT = os.fdopen(os.dup(1), "w")
+"""For what is said here; the SDK's own lines, which come at any time, go to standard error."""
+os.dup2(2, 1)
+
+
 def say(key: str, value: Any) -> None:
-    print(json.dumps({key: value}), flush=True)
+    OWN_OUTPUT.write(json.dumps({key: value}) + "\n")
+    OWN_OUTPUT.flush()
 
 
 def told_to_end(seconds: float) -> bool:
@@ -41,7 +48,7 @@ def drive(robot: Any) -> None:
             return
     say("state", state(robot))
     here = np.array(robot.read_low_state().motor.q)
-    for goal, seconds in ((CROUCH, 1.0), (STAND, 1.0), (STAND, 0.8)):
+    for goal, seconds in ((CROUCH, 1.6), (STAND, 1.6), (STAND, 1.0)):
         begin = time.monotonic()
         while (share := (time.monotonic() - begin) / seconds) < 1.0:
             command = robot.create_zero_command()

@@ -121,15 +121,33 @@ class Policy:
                     raise _missing(signal, signals)
                 value = _as_array(signal, signals[signal.name])
                 slot[:] = value if order is None else value[order]
-        if not np.isfinite(self._inputs).all():
-            raise self._not_finite()
-        outputs = self._run()
-        self._feeds.update(zip(self._state_inputs, outputs[len(self._bound.actions) :], strict=True))
+        outputs = self._advance()
         targets = {}
         for part, output in zip(self._bound.actions, outputs, strict=False):
             order = self._bound.outbound[part.name]
             targets[part.name] = output[0] if order is None else output[0][order]
         return targets
+
+    def tick_vector(self, inputs: Array) -> npt.NDArray[np.float64]:
+        """Advance like ``tick``, with all signals as one vector and all targets as another.
+
+        Both are in the policy's own order, whatever was bound: the elements of ``spec.interface.signals`` one signal
+        after another, and the names of ``spec.interface.actions`` one part after another.
+        """
+        if inputs.shape != self._inputs.shape:
+            raise SignalError(f"inputs have shape {inputs.shape}, expected {self._inputs.shape}")
+        self._inputs[:] = inputs
+        outputs = self._advance()
+        parts = [output[0] for output in outputs[: len(self._bound.actions)]]
+        return np.concatenate(parts, dtype=np.float64)
+
+    def _advance(self) -> list[Array]:
+        """Check the inputs that were filled in, run the graph and keep its next state."""
+        if not np.isfinite(self._inputs).all():
+            raise self._not_finite()
+        outputs = self._run()
+        self._feeds.update(zip(self._state_inputs, outputs[len(self._bound.actions) :], strict=True))
+        return outputs
 
     def _run(self) -> list[Array]:
         try:

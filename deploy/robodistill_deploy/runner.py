@@ -1,0 +1,288 @@
+"""Runner: drives a robot with a policy. Policy and commands each have their own rate, on absolute time.
+
+    runner = Runner(load_policy("policy.onnx"), driver, Fixed((0.5, 0.0, 0.0)))
+    summary = runner.run(seconds=10.0)
+
+At a command tick (200 Hz): read, filter, publish. At a policy tick (the file's rate) the policy runs in between.
+Whatever happens, the last thing the robot hears is damping.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robodistill_deploy.clock import Clock, MonotonicClock
+from robodistill_deploy.drivers.base import Command, Driver, Reading
+from robodistill_deploy.errors import SpecError
+from robodistill_deploy.latency import Latency
+from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode, Pose
+from robodistill_deploy.operators import Operation, Operator
+from robodistill_deploy.runtime import Policy, PolicyOutputError, SignalError
+from robodistill_deploy.safety import (
+    Event,
+    FilterState,
+    SafetyFilter,
+    SafetyLimits,
+    Sensors,
+    Target,
+    limits_for,
+)
+from robodistill_deploy.safety.layout import Layout
+from robodistill_deploy.schedule import Schedule
+from robodistill_deploy.spec import InterfaceSpec
+
+Array = NDArray[np.float64]
+
+COMMAND_RATE = 200.0
+"""[Hz] of command ticks"""
+FAREWELL = 0.5
+"""[s] of damping that is published before the driver is closed"""
+
+
+class Record(NamedTuple):
+    """One command tick, for a black box. Arrays are not copied: read them, or copy them, before you return."""
+
+    stamp: float
+    """[s] of the clock"""
+    mode: Mode
+    reading: Reading | None
+    """The newest in order; None before the first."""
+    operation: Operation
+    inputs: NDArray[np.float32] | None
+    """What went into the policy at this tick (``Policy.signals`` one after another); None where it did not run."""
+    targets: Array | None
+    """What came out of it, one per name of every action part."""
+    command: Command
+    """As published."""
+    events: tuple[Event, ...]
+    busy: float
+    """[s] from waking up to the command being published"""
+
+
+class Summary(NamedTuple):
+    """What a run was like."""
+
+    seconds: float
+    mode: Mode
+    """At the end, before the farewell."""
+    command_ticks: int
+    policy_ticks: int
+    missed_commands: int
+    """Command ticks that were skipped because an earlier one took too long."""
+    missed_policies: int
+    busy_p50: float
+    """[s] of a command tick, from waking up to publishing; half took longer"""
+    busy_p99: float
+    trip: Event | None
+
+
+Observer = Callable[[Record], None]
+
+
+class Runner:
+    """One policy on one robot. Not for two threads; ``stop`` may be called from anywhere, such as a signal handler."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        driver: Driver,
+        operator: Operator,
+        *,
+        limits: SafetyLimits | None = None,
+        stand_up: Sequence[Pose] = (),
+        observer: Observer | None = None,
+        command_rate: float = COMMAND_RATE,
+        ramp_seconds: float = RAMP_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        """Match names and prepare; nothing is opened yet. ``limits`` default to ``limits_for`` the policy."""
+        interface = policy.spec.interface
+        if command_rate * interface.control_dt < 1.0:
+            raise SpecError(
+                f"command_rate {command_rate:g} Hz is below the policy's {1.0 / interface.control_dt:g} Hz; raise it"
+            )
+        self.policy, self.driver, self.operator = policy, driver, operator
+        self.layout = Layout(interface, driver.joints, driver.signals)
+        self.filter = SafetyFilter(self.layout, limits or limits_for(interface), policy.spec.envelope.observations)
+        self._machine = Machine(interface, stand_up, ramp_seconds)
+        self._inputs = _Inputs(policy, self.layout)
+        self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()
+        self._why = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin as a new run does."""
+        self._state, self._mode = FilterState(), MachineState()
+        self._target: Target | None = None
+        self._policy_clock: Schedule | None = None
+        self._policy_ticks, self._missed_policies = 0, 0
+        self._latency = Latency()
+
+    def stop(self, why: str) -> None:
+        """Latch damping at the next tick and end the run after the farewell."""
+        self._why = self._why or why
+
+    def run(self, seconds: float = math.inf) -> Summary:
+        """Open the robot, drive it for ``seconds`` or until ``stop``, damp it and close it.
+
+        An error on the way is raised after the robot was damped and closed.
+        """
+        self._forget()
+        self.operator.open()
+        try:
+            self.driver.open()
+            try:
+                return self._drive(seconds)
+            finally:
+                self._farewell()
+        finally:
+            self.operator.close()
+
+    def _drive(self, seconds: float) -> Summary:
+        begin = self._clock.now()
+        commands = Schedule(1.0 / self._rate, begin)
+        ticks = 0
+        while not self._why:
+            due = self._next(commands)
+            self._clock.sleep_until(min(due, begin + seconds))
+            if due >= begin + seconds:
+                break
+            self._tick(due)
+            ticks += 1
+            if commands.is_due(due):
+                commands.advance(self._clock.now())
+        mode = self._mode.mode
+        end = self._clock.now()
+        if self._why:
+            self._state, _ = self.filter.trip(self._state, "stop", self._why, end)
+        missed = self._policy_clock.missed if self._policy_clock is not None else 0
+        return Summary(
+            end - begin, mode, ticks, self._policy_ticks, commands.missed, missed,
+            self._latency.quantile(0.5), self._latency.quantile(0.99), self._state.trip,
+        )  # fmt: skip
+
+    def _next(self, commands: Schedule) -> float:
+        policy = self._policy_clock
+        if policy is None or self._mode.mode is not Mode.POLICY:
+            return commands.due
+        return min(commands.due, policy.due)
+
+    def _tick(self, due: float) -> None:
+        """Read, filter and publish; let the policy run where ``due`` [s] is a time of its clock, too."""
+        t, woke = self._clock.now(), time.perf_counter()
+        offered = self.driver.read()
+        self._state = state = self.filter.admit(self._state, offered)
+        operation = self.operator.poll(t, None if state.reading is None else state.reading.remote)
+        events = self._trip("stop", "the operator pressed stop", t) if operation.stop else ()
+        goal, more = self._advance(operation, t, due)
+        ran, late = self._run_policy(operation, t, due) if goal is None else (False, ())
+        target = self._target if goal is None else Target(goal, t, by_policy=False)
+        sensors = Sensors(offered, operation.stamp)
+        self._state, command, last = self.filter.step(self._state, sensors, target, t)
+        self.driver.write(command)
+        busy = time.perf_counter() - woke
+        self._latency.add(busy)
+        if self._observer is not None:
+            mode = Mode.DAMPING if self._state.trip is not None else self._mode.mode
+            self._observer(
+                Record(
+                    t, mode, self._state.reading, operation, self._inputs.vector if ran else None,
+                    self._target.values if ran and self._target is not None else None,
+                    command, (*events, *more, *late, *last), busy,
+                )
+            )  # fmt: skip
+
+    def _trip(self, rule: str, what: str, t: float) -> tuple[Event, ...]:
+        self._state, events = self.filter.trip(self._state, rule, what, t)
+        return events
+
+    def _advance(self, operation: Operation, t: float, due: float) -> tuple[Array | None, tuple[Event, ...]]:
+        """Let the machine decide on the mode; return the values it wants, if it wants any."""
+        before = self._mode.mode
+        measured = self.filter.measured(self._state) if before in (Mode.PASSIVE, Mode.RAMP) else None
+        tripped = self._state.trip is not None
+        step = self._machine.step(self._mode, measured, arm=operation.arm, tripped=tripped, t=t)
+        self._mode = step.state
+        if self._mode.mode is Mode.POLICY and before is not Mode.POLICY:
+            self.policy.reset()
+            self._policy_clock = Schedule(self.policy.spec.interface.control_dt, due)
+        elif self._mode.mode is not Mode.POLICY:
+            self._target = None
+        return step.goal, self._trip("ramp", step.fault, t) if step.fault else ()
+
+    def _run_policy(self, operation: Operation, t: float, due: float) -> tuple[bool, tuple[Event, ...]]:
+        """Run the policy where its tick is due; whatever it cannot use or cannot give trips."""
+        clock, state = self._policy_clock, self._state
+        if self._mode.mode is not Mode.POLICY or clock is None or not clock.is_due(due) or state.trip is not None:
+            return False, ()
+        clock.advance(t)
+        if not state.sound or state.measurement is None:
+            return False, ()  # the filter's rules say why
+        try:
+            self._inputs.fill(state.measurement, operation.command)
+            values = self.policy.tick_vector(self._inputs.vector)
+        except (SignalError, PolicyOutputError) as error:
+            return False, self._trip("policy", str(error), t)
+        self._target = Target(values, t, by_policy=True)
+        self._policy_ticks += 1
+        return True, ()
+
+    def _farewell(self) -> None:
+        """Damp for a moment, then let go. A second interrupt closes at once."""
+        try:
+            schedule = Schedule(1.0 / self._rate, self._clock.now())
+            end = self._clock.now() + FAREWELL
+            while self._clock.now() < end:
+                self.driver.write(self.filter.damping)
+                schedule.advance(self._clock.now())
+                self._clock.sleep_until(schedule.due)
+        finally:
+            self.driver.close()
+
+
+class _Inputs:
+    """The policy's input as one vector: measured numbers and the operator's, each at its place."""
+
+    def __init__(self, policy: Policy, layout: Layout) -> None:
+        interface = policy.spec.interface
+        source: list[int] = []
+        sink: list[int] = []
+        commanded: list[int] = []
+        start = 0
+        for signal in interface.signals:
+            places = range(start, start + signal.dim)
+            start += signal.dim
+            if signal.source == "command":
+                commanded += places
+            else:
+                sink += places
+                source += layout.place(signal.name, signal.elements).tolist()
+        self.vector = np.zeros(start, np.float32)
+        self._source, self._sink, self._commanded = (np.array(i, np.intp) for i in (source, sink, commanded))
+        self._lower, self._upper = np.full((2, len(commanded)), np.inf)
+        self._lower *= -1.0
+        self._limit_commands(interface)
+
+    def _limit_commands(self, interface: InterfaceSpec) -> None:
+        trained = {command.signal: command for command in interface.commands}
+        start = 0
+        for signal in interface.signals:
+            if signal.source == "command":
+                own = slice(start, start + signal.dim)
+                start += signal.dim
+                if signal.name in trained:
+                    self._lower[own], self._upper[own] = trained[signal.name].lower, trained[signal.name].upper
+
+    def fill(self, measurement: Array, command: tuple[float, ...]) -> None:
+        """Take a measurement and a command, which is held to the ranges that it was trained in."""
+        if len(command) != len(self._commanded):
+            raise SignalError(f"the command has {len(command)} numbers, the policy reads {len(self._commanded)}")
+        self.vector[self._sink] = measurement[self._source]
+        if command:
+            self.vector[self._commanded] = np.minimum(np.maximum(command, self._lower), self._upper)

@@ -64,8 +64,7 @@ def test_every_bit_but_those_of_the_sum_itself_changes_it(message: Message) -> N
     record = message.zeros()
     before = message.crc(record)
     raw = record.reshape(1).view(np.uint8)
-    values = set(np.flatnonzero(random_record(message, 0).reshape(1).view(np.uint8))) - set(range(raw.size - 4, raw.size))
-    for place in sorted(values):
+    for place in np.flatnonzero(random_record(message, 0).reshape(1).view(np.uint8)[:-4]):
         raw[place] ^= 1
         assert message.crc(record) != before, place
         raw[place] ^= 1

@@ -52,14 +52,14 @@ TK_BYTE, TK_UINT8 = 0x02, 0x0D
 """Discriminators of XTypes 1.3, section 7.3.4.5"""
 
 
-def announced(idl_type: Any) -> set[int]:
+def announced(idl_type: Any) -> set[Any]:
     """Return the kinds of all type identifiers in what a participant announces for ``idl_type``."""
     idl_type.__idl__.populate()
     idl_type.__idl__.fill_type_data()
     return identifiers(idl_type.__idl__.get_type_mapping())
 
 
-def identifiers(value: Any) -> set[int]:
+def identifiers(value: Any) -> set[Any]:
     if isinstance(value, IdlUnion):
         own = {value.discriminator} if type(value).__name__ == "TypeIdentifier" else set()
         return own | identifiers(value.value)

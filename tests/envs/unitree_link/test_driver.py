@@ -144,6 +144,38 @@ def test_a_robot_without_the_service_can_be_driven_on_request(network: Any) -> N
     assert len(network.script("run_driver", readings=5, release_sport_mode=False).says("saw")["seen"]) == 5
 
 
+GARBLED_CALL = """
+import sys, time
+from robodistill_deploy.drivers.unitree import api_types as api
+from robodistill_deploy.drivers.unitree.dds import Participant, configuration
+writer = Participant(int(sys.argv[1]), configuration("lo")).writer("rt/api/motion_switcher/request", api.Request_)
+header = api.RequestHeader_(api.RequestIdentity_(1, 1001), api.RequestLease_(0), api.RequestPolicy_(0, False))
+call = api.Request_(header, "text", [])
+wire = call.serialize().replace(b"text", b"\\xff\\xfe\\xff\\xfe")
+assert wire != call.serialize()
+call.serialize = lambda **_: wire
+while not writer.get_matched_subscriptions():
+    time.sleep(0.01)
+writer.write(call)
+time.sleep(0.3)
+print('{"sent": true}', flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_call_that_is_no_text_does_not_stop_the_robot(network: Any) -> None:
+    robot = network.script("toy_robot")
+    robot.says("ready")
+    network.start("-c", GARBLED_CALL, str(network.domain)).says("sent")
+    assert len(network.script("run_driver", readings=5).says("saw")["seen"]) == 5
+
+
+@pytest.mark.slow
+def test_a_configuration_that_is_none_is_an_error(network: Any) -> None:
+    error = network.script("run_driver", config="<CycloneDDS><Nothing/></CycloneDDS>").says("error")
+    assert f"DDS domain {network.domain} cannot be joined" in error
+
+
 def test_an_interface_that_is_none_lists_the_others() -> None:
     with pytest.raises(DriverError, match=r"unknown network interface 'eht0'.*legal: .*lo"):
         UnitreeDriver(interface="eht0").open()

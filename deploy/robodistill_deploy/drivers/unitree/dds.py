@@ -117,8 +117,13 @@ class Reader:
 
         More than the depth, because the news that a writer has left comes as a sample, too.
         """
-        with dds_errors("reading failed"):
-            return [sample for sample in self._reader.take(limit) if sample.sample_info.valid_data]
+        try:
+            samples = self._reader.take(limit)
+        except UnicodeDecodeError:  # a call whose text is no UTF-8; who meant it calls again
+            return []
+        except DDSException as error:
+            raise DriverError(f"reading failed: CycloneDDS says {error}") from error
+        return [sample for sample in samples if sample.sample_info.valid_data]
 
     def wait(self, seconds: float) -> bool:
         """Wait until there is a sample to take; return False if there is none after ``seconds``."""

@@ -25,7 +25,7 @@ from robodistill_deploy.drivers.unitree.api_types import (
 from robodistill_deploy.drivers.unitree.dds import Participant, try_write
 from robodistill_deploy.errors import DriverError
 
-CHECK_MODE, SELECT_MODE, RELEASE_MODE = 1001, 1002, 1003
+CHECK_MODE, RELEASE_MODE = 1001, 1003
 UNKNOWN_API = 3203
 """Status of a call that the service does not have (RPC_ERR_SERVER_API_NOT_IMPL)"""
 _TOPIC = "rt/api/motion_switcher/"
@@ -57,7 +57,7 @@ class _Client:
         self._responses = participant.reader(_TOPIC + "response", Response_, depth=10)
 
     def call(self, api: int) -> dict[str, Any]:
-        """Return the answer to ``api``, asked again every second: the first call may go out before the peer is found."""
+        """Return the answer to ``api``, asked again every second: at first the peer may not be found yet."""
         end = time.monotonic() + self._timeout
         while (now := time.monotonic()) < end:
             number = time.monotonic_ns()
@@ -102,21 +102,15 @@ class Server:
     def serve(self) -> None:
         """Answer the calls that have arrived, without waiting."""
         for request in self._requests.take(10):
-            code, data = self._answer(request.header.identity.api_id, request.parameter)
+            code, data = self._answer(request.header.identity.api_id)
             if not request.header.policy.noreply:
                 header = ResponseHeader_(request.header.identity, ResponseStatus_(code))
                 try_write(self._responses, Response_(header, data, NO_BYTES))
 
-    def _answer(self, api: int, parameter: str) -> tuple[int, str]:
+    def _answer(self, api: int) -> tuple[int, str]:
         if api == CHECK_MODE:
             return 0, json.dumps({"form": "0", "name": self.mode})
         if api == RELEASE_MODE:
             self.mode = ""
-            return 0, ""
-        if api == SELECT_MODE:
-            try:
-                self.mode = str(json.loads(parameter)["name"])
-            except (json.JSONDecodeError, KeyError, TypeError):
-                return UNKNOWN_API, ""
             return 0, ""
         return UNKNOWN_API, ""

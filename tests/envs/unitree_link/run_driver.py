@@ -14,7 +14,8 @@ from robodistill_deploy.drivers.unitree.driver import UnitreeDriver
 from robodistill_deploy.errors import DriverError
 
 
-def main(readings: int = 0, pause: float = 0.0, **options: Any) -> None:
+def main(readings: int = 0, pause: float = 0.0, until_back: bool = False, **options: Any) -> None:
+    """Take this many readings; ``until_back`` counts them from where the robot's own counter went back."""
     driver = UnitreeDriver(**{"timeout": 30.0, **options})  # a busy machine is no failure
     start = time.monotonic()
     try:
@@ -25,7 +26,8 @@ def main(readings: int = 0, pause: float = 0.0, **options: Any) -> None:
     print(json.dumps({"open": time.monotonic() - start}), flush=True)
     seen: list[Any] = []
     zero = np.zeros(12)
-    for n in range(readings):
+    n = 0
+    while n < readings:
         if pause:
             time.sleep(pause)
         else:
@@ -34,6 +36,8 @@ def main(readings: int = 0, pause: float = 0.0, **options: Any) -> None:
         assert reading is not None
         seen.append([reading.tick, reading.stamp, time.monotonic(), reading.signals["joint_pos"].tolist()])
         driver.write(Command(zero + n, zero + 1.0, zero + 20.0, zero + 0.5, zero - 2.0))
+        until_back = until_back and not (len(seen) > 1 and seen[-1][0] < seen[-2][0])
+        n += not until_back
     reading = driver.read()
     assert reading is not None
     last = {name: values.tolist() for name, values in reading.signals.items()}

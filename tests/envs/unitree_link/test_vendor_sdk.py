@@ -48,7 +48,7 @@ def test_our_robot_finds_the_sums_of_the_sdk_right(network: Any) -> None:
     network.script("vendor", port_base=network.port_base).says("stood")
     robot.end()
     heard = robot.says("heard")
-    assert heard["n"] > 300
+    assert heard["n"] > 100
     assert heard["wrong"] == 0
     assert np.allclose(heard["motors"]["kp"][:12], 60.0)
 
@@ -89,4 +89,4 @@ def test_the_sdk_stands_the_simulated_robot_up(network: Any, task_file: Path) ->
     report = robot.says("excursions")
     assert report["rejected"] == {}
     assert sorted(report["joints"]) == sorted(JOINTS)
-    assert report["commands"] > 300
+    assert report["commands"] > 50

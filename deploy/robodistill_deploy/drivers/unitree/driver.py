@@ -39,6 +39,8 @@ POSITION_STOP, VELOCITY_STOP = 2.146e9, 16000.0
 """[rad], [rad/s] what a motor takes as: do not control this (PosStopF, VelStopF)"""
 _REMOTE_AGE = 0.5
 """[s] after which a sample of ``rt/wirelesscontroller`` is old"""
+_STALL = 0.1
+"""[s] between two reads after which what has arrived meanwhile is thrown away: nobody knows its age"""
 Record = np.ndarray[Any, np.dtype[Any]]
 
 LowState_ = raw_type(LOW_STATE.struct)
@@ -87,17 +89,18 @@ class UnitreeDriver:
         self._topics: _Topics | None = None
         self._reading: Reading | None = None
         self._spoken: tuple[float, Remote | None] = (-np.inf, None)
+        self._read_at = 0.0
         self._record = low_level_command()
         self.received = 0
         """States that were good"""
         self.rejected: Counter[str] = Counter()
-        """Reason -> how many states were dropped for it (``size``, ``check sum``), or commands (``unsent``)"""
+        """Reason -> how many states were dropped for it, or commands (``unsent``)"""
 
     def open(self) -> None:
         """Find the robot, then release its sport mode. A DriverError says what is missing."""
         if not self._config:
             check_interface(self._interface)
-        self._reading, self._spoken = None, (-np.inf, None)
+        self._reading, self._spoken, self._read_at = None, (-np.inf, None), time.monotonic()
         self.rejected.clear()
         participant = Participant(self._domain, self._config or configuration(self._interface))
         try:
@@ -113,9 +116,12 @@ class UnitreeDriver:
     def read(self) -> Reading | None:
         """Return the newest reading without waiting; None before the first one.
 
-        Its stamp is when it was taken here, later than it arrived by no more than the time since the last call.
+        Its stamp is when it was taken here, later than it arrived by no more than the time since the last call; after
+        a stall of this program what has queued up is dropped instead.
         """
-        topics = self._open
+        topics, last, self._read_at = self._open, self._read_at, time.monotonic()
+        if self._read_at - last > _STALL:
+            self.rejected["stalled"] += len(topics.states.take())
         for sample in topics.states.take():
             state = LOW_STATE.decode(sample.wire)
             if state is None:

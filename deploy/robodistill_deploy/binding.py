@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_deploy.robot_facts import JOINT_KINDS
 from robodistill_deploy.spec import ActionPart, InterfaceSpec, SignalSpec
 
 Order = npt.NDArray[np.intp]
 
-_JOINT_KINDS = ("joint_position", "joint_velocity", "joint_effort")
 _PER_NAME = ("names", "default", "scale", "lower", "upper", "kp", "kd", "effort_limit", "velocity_limit")
 
 
@@ -70,8 +70,8 @@ def bind(interface: InterfaceSpec, robot_joints: Sequence[str]) -> Binding:
 
 
 def _joints(interface: InterfaceSpec, robot_joints: Iterable[str]) -> list[str]:
-    known = set(robot_joints).union(*(part.names for part in interface.actions if part.kind in _JOINT_KINDS))
-    lists = [part.names for part in interface.actions if part.kind in _JOINT_KINDS]
+    known = set(robot_joints).union(*(part.names for part in interface.actions if part.kind in JOINT_KINDS))
+    lists = [part.names for part in interface.actions if part.kind in JOINT_KINDS]
     lists += [signal.elements for signal in interface.signals if known.intersection(signal.elements)]
     return list(dict.fromkeys(name for names in lists for name in names))
 

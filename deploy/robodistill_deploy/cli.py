@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-import onnxruntime
-
 from robodistill_deploy.describe import describe
+from robodistill_deploy.difference import differences
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
 from robodistill_deploy.runtime import load_policy
@@ -80,7 +80,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         description="Verify the digest and print signals, terms, actions, envelope and provenance, in SI units. "
         "The network is not run: for that there is selftest.",
     )
-    inspect.add_argument("policy", help="the file, such as policy.onnx")
+    inspect.add_argument("policy", nargs="+", help="the file, such as policy.onnx; two with --diff")
+    inspect.add_argument("--diff", action="store_true", help="name every difference between two files")
     inspect.add_argument(
         "--json", action="store_true", help="print the PolicySpec as JSON, at full precision"
     )
@@ -91,21 +92,29 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
         "The runtime does the same before it lets a policy tick.",
     )
     selftest.add_argument("policy", help="the file, such as policy.onnx")
+    selftest.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
     return parser, {"inspect": _inspect, "selftest": _selftest}
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    spec = open_policy_file(options.policy).spec
+    wanted = 2 if options.diff else 1
+    if len(options.policy) != wanted:
+        raise RobodistillError(f"inspect: {len(options.policy)} files; name one, or two with --diff")
+    if options.diff:
+        first, second = options.policy
+        print(differences(Path(first), Path(second)) or "no difference: same spec, same graph, same weights\n", end="")
+        return
+    spec = open_policy_file(options.policy[0]).spec
     print(spec.to_json() if options.json else describe(spec), end="\n" if options.json else "")
 
 
 def _selftest(options: argparse.Namespace) -> None:
-    policy = load_policy(options.policy)
+    policy = load_policy(options.policy, options.backend)
     test = policy.spec.self_test
     print(
         f"ok: {len(test.ticks) + len(test.sequence)} ticks as recorded, largest difference "
         f"{policy.self_test_error:.2g} of an action's scale ({test.atol:g} allowed), "
-        f"onnxruntime {onnxruntime.__version__}"
+        f"{policy.backend}"
     )
 
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 from robodistill_deploy.policy_spec import PolicySpec
+from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import SafetyLimits
 from robodistill_deploy.spec import ActionPart
 
 _WIDTH = 110
+_SAFETY_UNITS = {
+    **dict.fromkeys(("position_margin", "max_tilt", "max_fall_tilt"), "rad"),
+    **dict.fromkeys(("fall_horizon", "max_sensor_age", "max_frozen", "max_command_age"), "s"),
+    **dict.fromkeys(("ood_persistence", "persistence"), "s"),
+    "max_target_rate": "unit of the target a second",
+    "damping_kd": "N m s/rad",
+    "missed_deadlines": "control periods",
+    "ood_sigmas": "standard deviations",
+    "ood_floor": "of the scaled term",
+    "soft_limit_factor": "of the range",
+    "effort_factor": "of the limit",
+}
+_GAINS = ("kp [N m/rad]", "kd [N m s/rad]", "effort limit [N m]", "velocity limit [rad/s]")
 
 
 def describe(spec: PolicySpec) -> str:
@@ -18,7 +35,9 @@ def describe(spec: PolicySpec) -> str:
         _terms(spec),
         _states(spec),
         *(_action(part) for part in spec.interface.actions),
+        _robot(spec.robot),
         _commands(spec),
+        _safety(spec.safety),
         _envelope(spec),
         _provenance(spec),
         _self_test(spec),
@@ -43,7 +62,7 @@ def _signals(spec: PolicySpec) -> str:
         (s.name, s.source, s.unit, s.frame, str(s.dim), ", ".join(s.elements)) for s in spec.interface.signals
     ]
     header = ("signal", "from", "unit", "frame", "size", "elements, in order")
-    return _titled("SIGNALS to deliver each tick", _table(header, rows))
+    return _titled("SIGNALS to deliver each tick", table(header, rows))
 
 
 def _terms(spec: PolicySpec) -> str:
@@ -65,17 +84,14 @@ def _terms(spec: PolicySpec) -> str:
         )
     header = ("term", "computed from", "unit", "frame", "size", "scale", "clip", "mean", "std")
     return _titled(
-        "TERMS that the network reads; mean and std in training, after scale and clip", _table(header, rows)
+        "TERMS that the network reads; mean and std in training, after scale and clip", table(header, rows)
     )
 
 
 def _states(spec: PolicySpec) -> str:
-    rows = [(s.name, "x".join(map(str, s.shape)), _span(s.initial)) for s in spec.states]
-    return (
-        _titled("STATE carried from tick to tick", _table(("state", "shape", "initial"), rows))
-        if rows
-        else ""
-    )
+    rows = [(s.name, s.kind, "x".join(map(str, s.shape)), _span(s.initial)) for s in spec.states]
+    title = "STATE carried from tick to tick; a window holds its observations oldest first"
+    return _titled(title, table(("state", "kind", "shape", "initial"), rows)) if rows else ""
 
 
 def _action(part: ActionPart) -> str:
@@ -84,18 +100,46 @@ def _action(part: ActionPart) -> str:
         (name, *(_number(column[i]) for column in (*columns, part.velocity_limit)))
         for i, name in enumerate(part.names)
     ]
-    header = ("name", "default", "scale", "lower", "upper", "kp", "kd", "effort limit", "velocity limit")
-    return _titled(f"ACTION {part.name!r}: {part.kind} [{part.unit}]", _table(header, rows))
+    header = ("name", "default", "scale", "lower", "upper", *_GAINS)
+    return _titled(f"ACTION {part.name!r}: {part.kind} [{part.unit}]", table(header, rows))
+
+
+def _robot(robot: RobotFacts) -> str:
+    if not robot.joints:
+        return ""
+    place = {name: str(i) for i, name in enumerate(robot.motor_order)}
+    poses = {f"{i + 1}: {_number(w.seconds)} s": w.position for i, w in enumerate(robot.stand_up)}
+    columns = (robot.armature, robot.friction, robot.damping)
+    rows = [
+        (name, place.get(name, ""), *(_number(column[i]) for column in (*columns, *poses.values())))
+        for i, name in enumerate(robot.joints)
+    ]
+    header = ("joint", "vendor's index", "armature [kg m2]", "friction [N m]", "damping [N m s/rad]", *poses)
+    title = "ROBOT as simulated" + (", and its poses on the way to standing [rad]" if poses else "")
+    return _titled(f"{title}; model file {robot.mjcf_sha256[:16]}...", table(header, rows))
 
 
 def _commands(spec: PolicySpec) -> str:
     rows = []
     for command in spec.interface.commands:
-        signal = spec.interface.signal(command.signal)
-        ends = zip(signal.elements, command.lower, command.upper, strict=True)
-        rows += [(signal.name, name, _number(low), _number(high), signal.unit) for name, low, high in ends]
-    header = ("command", "element", "lower", "upper", "unit")
-    return _titled("COMMANDS trained in", _table(header, rows)) if rows else ""
+        signal, rule = spec.interface.signal(command.signal), spec.commands[command.signal]
+        limits = rule.rate_limit or (math.inf,) * signal.dim
+        ends = zip(signal.elements, command.lower, command.upper, rule.default, limits, strict=True)
+        rows += [(signal.name, name, *map(_number, numbers), signal.unit) for name, *numbers in ends]
+    header = ("command", "element", "lower", "upper", "default", "change a second", "unit")
+    return _titled("COMMANDS trained in", table(header, rows)) if rows else ""
+
+
+def _safety(limits: SafetyLimits) -> str:
+    rows: list[tuple[str, str, str]] = []
+    for field in dataclasses.fields(limits):
+        value = getattr(limits, field.name)
+        parts = value if isinstance(value, dict) else {"": (value,)}
+        words = field.name.replace("_", " ")
+        unit = _SAFETY_UNITS.get(field.name, "")
+        rows += [(f"{words} {part}".rstrip(), _span(numbers), unit) for part, numbers in parts.items()]
+    title = "SAFETY: thresholds of the filter between policy and robot"
+    return _titled(title, table(("threshold", "value", "unit"), rows))
 
 
 def _envelope(spec: PolicySpec) -> str:
@@ -109,7 +153,11 @@ def _envelope(spec: PolicySpec) -> str:
     noise = [
         (f"noise of {name}", "std", _number(std), units[name]) for name, std in envelope.signal_noise.items()
     ]
-    return _titled("ENVELOPE trained in", _table(("what", "lower", "upper", "unit"), rows + noise))
+    noise += [
+        (f"resolution of {name}", "step", _number(step), units[name])
+        for name, step in envelope.signal_quantum.items()
+    ]
+    return _titled("ENVELOPE trained in", table(("what", "lower", "upper", "unit"), rows + noise))
 
 
 def _provenance(spec: PolicySpec) -> str:
@@ -118,11 +166,13 @@ def _provenance(spec: PolicySpec) -> str:
         ("robodistill", origin.robodistill),
         ("git", origin.git),
         ("torch", origin.torch),
+        ("onnxruntime", origin.onnxruntime),
         ("created", origin.created),
         ("method", origin.method),
         ("seed", str(origin.seed)),
         ("license", origin.license),
-        *origin.checkpoints.items(),
+        ("task, sha256", origin.task_sha256),
+        *((f"{role}, sha256", digest) for role, digest in origin.checkpoints.items()),
     ]
     return _titled("PROVENANCE", _pairs(*pairs))
 
@@ -161,8 +211,8 @@ def _pairs(*pairs: tuple[str, str]) -> str:
     return "\n".join(f"  {key:<{width}}  {value}" for key, value in pairs)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Align columns; the last one wraps under itself when it is long."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return ``rows`` in aligned columns; the last one wraps under itself when it is long."""
     lines = [tuple(header), *map(tuple, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     indent = 2 + sum(width + 2 for width in widths[:-1])

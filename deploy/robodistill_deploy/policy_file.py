@@ -15,33 +15,16 @@ replaced in place, so no offset or length inside the file moves, and no ONNX too
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnxruntime as ort
-
 from robodistill_deploy.errors import RobodistillError, SpecError, unknown
+from robodistill_deploy.graph import Graph, load_graph
 from robodistill_deploy.policy_spec import PLACEHOLDER, PolicySpec
 
 METADATA_KEY = "robodistill.policy"
-
-# A compiled module without type stubs, so it is imported by name.
-_ort = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    _ort.EPFail,
-    _ort.Fail,
-    _ort.InvalidArgument,
-    _ort.InvalidGraph,
-    _ort.InvalidProtobuf,
-    _ort.NoModel,
-    _ort.NotImplemented,
-    _ort.RuntimeException,
-)
-"""What onnxruntime raises; they share no base class of their own."""
 
 # The JSON is compact, and a quote inside a JSON string is escaped, so only the field itself reads like this.
 _MARKER = re.compile(rb'"digest":"([0-9a-f]{64})"')
@@ -55,7 +38,7 @@ class PolicyFile:
 
     path: Path
     spec: PolicySpec
-    session: ort.InferenceSession
+    session: Graph
 
 
 def stamp(path: str | Path) -> str:
@@ -74,7 +57,7 @@ def verify(path: str | Path) -> str:
     return _verified(_read(path), path)
 
 
-def open_policy_file(path: str | Path) -> PolicyFile:
+def open_policy_file(path: str | Path, backend: str = "onnxruntime") -> PolicyFile:
     """Verify the file at ``path``, read its spec and open its graph.
 
     The graph is built from the very bytes that were verified: a file swapped in between changes nothing.
@@ -86,12 +69,8 @@ def open_policy_file(path: str | Path) -> PolicyFile:
         raise SpecError(
             f"{path}: keeps weights in another file, which no digest covers; export with them inside"
         )
-    try:
-        session = ort.InferenceSession(data, _session_options(), providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise SpecError(f"{path}: onnxruntime {ort.__version__} cannot load this graph: {reason}") from error
-    metadata = session.get_modelmeta().custom_metadata_map
+    session = load_graph(data, path, backend)
+    metadata = session.metadata
     if METADATA_KEY not in metadata:
         raise SpecError(f"{path}: an ONNX file without {METADATA_KEY!r}; make it with `robodistill export`")
     try:
@@ -104,29 +83,15 @@ def open_policy_file(path: str | Path) -> PolicyFile:
     return PolicyFile(path, spec, session)
 
 
-def _session_options() -> ort.SessionOptions:
-    """One thread and no pool: idle pool threads spin and burn a core at 50 Hz.
-
-    ``session.set_denormal_as_zero`` stays off: it switches the calling thread of the whole process to
-    flush-to-zero, and with it whatever else computes there, such as a simulator.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors only; warnings about unused initialisers are not for an operator
-    return options
-
-
-def _check_graph(spec: PolicySpec, session: ort.InferenceSession, path: Path) -> None:
+def _check_graph(spec: PolicySpec, session: Graph, path: Path) -> None:
     interface = spec.interface
     inputs: dict[str, tuple[int, ...]] = {f"signal.{s.name}": (1, s.dim) for s in interface.signals}
     inputs.update({f"state.{s.name}": s.shape for s in spec.states})
     outputs: dict[str, tuple[int, ...]] = {f"action.{p.name}": (1, p.dim) for p in interface.actions}
     outputs.update({f"next.{s.name}": s.shape for s in spec.states})
     for kind, wanted, nodes in (
-        ("input", inputs, session.get_inputs()),
-        ("output", outputs, session.get_outputs()),
+        ("input", inputs, session.inputs),
+        ("output", outputs, session.outputs),
     ):
         found = {node.name: node for node in nodes}
         for name, shape in wanted.items():
@@ -135,9 +100,9 @@ def _check_graph(spec: PolicySpec, session: ort.InferenceSession, path: Path) ->
                     f"{path}: the graph lacks the spec's {kind} {name!r}; it has: {', '.join(found)}"
                 )
             node = found[name]
-            if node.type != "tensor(float)" or tuple(node.shape) != shape:
+            if node.type != "tensor(float)" or node.shape != shape:
                 raise SpecError(
-                    f"{path}: graph {kind} {name!r} is {node.type} {node.shape}, must be float {list(shape)}"
+                    f"{path}: graph {kind} {name!r} is {node.type} {list(node.shape)}, must be float {list(shape)}"
                 )
         for name in found:
             if name not in wanted:

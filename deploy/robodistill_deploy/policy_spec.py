@@ -10,13 +10,22 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from robodistill_deploy import strict_json
 from robodistill_deploy.codec import from_plain, to_plain
+from robodistill_deploy.conditions import CommandRule, Envelope, Numbers, Range, Statistics
 from robodistill_deploy.errors import SpecError, unknown
+from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import SafetyLimits
 from robodistill_deploy.spec import InterfaceSpec
 
-SCHEMA = "robodistill.policy/1"
+__all__ = [
+    "CommandRule", "Envelope", "PolicySpec", "Provenance", "Range", "SelfTest", "StateSpec", "Statistics", "Tick",
+    "restrict",
+]  # fmt: skip
+
+SCHEMA = "robodistill.policy/2"
 PLACEHOLDER = "0" * 64
 """The digest of a spec that has not been stamped into a file yet."""
 MIN_SEQUENCE = 20
@@ -24,7 +33,10 @@ MIN_SEQUENCE = 20
 MAX_ATOL = 1e-3
 """Largest tolerance a self-test may ask for, in units of the action scale."""
 
-Numbers = tuple[float, ...]
+StateKind = Literal["internal", "hidden", "window", "flag"]
+"""``internal``: of the interface, such as the last action. ``hidden``: of a recurrent network. ``window``: the last
+observations, (1, length, size), oldest first, each in the order of the group's terms. ``flag``: 0 until the first
+tick after a reset, in which the graph fills every window with that tick's observation."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class StateSpec:
 
     name: str
     """Such as ``gru`` or ``last_action``."""
+    kind: StateKind
     shape: tuple[int, ...]
     """The tensor's shape with its leading 1, such as ``(1, 128)``."""
     initial: Numbers
@@ -42,59 +55,10 @@ class StateSpec:
         """Refuse a shape without its leading 1 and values that do not fill it."""
         if not self.shape or self.shape[0] != 1:
             raise SpecError(f"state {self.name!r}: shape {self.shape} must begin with 1, one robot per file")
+        if self.kind == "window" and len(self.shape) != 3:
+            raise SpecError(f"state {self.name!r}: a window has shape (1, length, size), not {self.shape}")
         if len(self.initial) != math.prod(self.shape):
             raise SpecError(f"state {self.name!r}: {len(self.initial)} initial values for shape {self.shape}")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What a term looked like in training, per element, scaled and clipped as the network reads it."""
-
-    mean: Numbers
-    std: Numbers
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a parameter of the simulation was drawn from, per world or episode."""
-
-    lower: Numbers
-    """One per element, such as one per joint."""
-    upper: Numbers
-    unit: str
-
-    def __post_init__(self) -> None:
-        """Refuse ends of different lengths and ranges upside down."""
-        if not self.lower or len(self.lower) != len(self.upper):
-            raise SpecError(f"range: {len(self.lower)} lower ends and {len(self.upper)} upper ends")
-        if any(low > high for low, high in zip(self.lower, self.upper, strict=True)):
-            raise SpecError(f"range: a lower end of {self.lower} is above its upper end of {self.upper}")
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """The conditions that the policy was trained in. Outside them nobody has seen it work."""
-
-    signal_noise: dict[str, float]
-    """Standard deviation of a signal's noise, in its unit; a signal without noise is left out."""
-    signal_delay: tuple[float, float]
-    """[s] shortest and longest age of a signal"""
-    action_delay: tuple[float, float]
-    """[s] shortest and longest time until a target takes effect"""
-    randomization: dict[str, Range]
-    """By parameter, such as ``friction`` or ``payload``."""
-    observations: dict[str, Statistics]
-    """By term; every term of the group."""
-
-    def __post_init__(self) -> None:
-        """Refuse delays that are no ranges and negative deviations."""
-        for name in ("signal_delay", "action_delay"):
-            low, high = getattr(self, name)
-            if not 0.0 <= low <= high:
-                raise SpecError(f"envelope: {name} [{low}, {high}] s is not a range of times")
-        for name, std in self.signal_noise.items():
-            if std < 0.0:
-                raise SpecError(f"envelope: noise of signal {name!r} is negative ({std})")
 
 
 @dataclass(frozen=True)
@@ -106,12 +70,16 @@ class Provenance:
     git: str
     """Commit, with ``-dirty`` where files differed; ``unknown`` outside a clone."""
     torch: str
+    onnxruntime: str
+    """Version that replayed the self-test at export."""
     created: str
     """UTC, ISO 8601."""
     method: str
     """How the student was trained, such as ``dagger``."""
     checkpoints: dict[str, str]
     """Role (``teacher``, ``student``) to the sha256 of its checkpoint."""
+    task_sha256: str
+    """Of the resolved configuration of the task, as canonical JSON."""
     seed: int
     license: str
     """SPDX name."""
@@ -161,8 +129,13 @@ class PolicySpec:
     """The observation group that the policy reads."""
     interface: InterfaceSpec
     """Only what the policy needs: see ``restrict``."""
+    robot: RobotFacts
     states: tuple[StateSpec, ...]
+    commands: dict[str, CommandRule]
+    """By signal; every command that the policy reads."""
     envelope: Envelope
+    safety: SafetyLimits
+    """Thresholds of the safety filter, made for this interface."""
     provenance: Provenance
     self_test: SelfTest
     digest: str
@@ -183,9 +156,13 @@ class PolicySpec:
                 f"the interface holds more than group {self.group!r} reads: pass it through restrict()"
             )
         _check_interface(self.interface)
+        self.robot.check(self.interface)
+        _check_commands(self)
         names = [state.name for state in self.states]
         if len(set(names)) != len(names):
             raise SpecError(f"a policy state is declared twice: {', '.join(names)}")
+        self.safety.check(self.interface)
+        _check_states(self)
         _check_envelope(self)
         for where, ticks in (("ticks", self.self_test.ticks), ("sequence", self.self_test.sequence)):
             for i, tick in enumerate(ticks):
@@ -226,17 +203,57 @@ def _check_interface(interface: InterfaceSpec) -> None:
     for name in ("control_dt", "physics_dt"):
         if getattr(interface, name) <= 0.0:
             raise SpecError(f"interface: {name} must be above 0 s, is {getattr(interface, name)}")
+    steps = interface.control_dt / interface.physics_dt
+    if not 0.5 <= steps < 2**31 or abs(steps - round(steps)) > 1e-6:
+        raise SpecError(
+            f"interface: control_dt {interface.control_dt} s is no multiple of physics_dt {interface.physics_dt} s"
+        )
     for command in interface.commands:
         dim = interface.signal(command.signal).dim
         if not len(command.lower) == len(command.upper) == dim:
             raise SpecError(f"command {command.signal!r} has {dim} elements, its ranges do not")
 
 
+def _check_commands(spec: PolicySpec) -> None:
+    ranges = {command.signal: command for command in spec.interface.commands}
+    for name in spec.commands:
+        if name not in ranges:
+            raise SpecError(f"commands: {unknown('command', name, ranges)}")
+    for name, trained in ranges.items():
+        if name not in spec.commands:
+            raise SpecError(f"commands: no default and rate limit of command {name!r}")
+        rule = spec.commands[name]
+        limits = rule.rate_limit if rule.rate_limit is not None else (1.0,) * len(rule.default)
+        if not len(rule.default) == len(limits) == len(trained.lower):
+            raise SpecError(f"commands: {name!r} has {len(trained.lower)} elements, its rule does not")
+        if any(limit <= 0.0 for limit in limits):
+            raise SpecError(f"commands: a rate limit of {name!r} is not above 0")
+        inside = (a <= v <= b for a, v, b in zip(trained.lower, rule.default, trained.upper, strict=True))
+        if not all(inside):
+            raise SpecError(f"commands: the default {rule.default} of {name!r} is outside its trained range")
+
+
+def _check_states(spec: PolicySpec) -> None:
+    internals = {internal.name: internal.dim for internal in spec.interface.internals}
+    for state in spec.states:
+        if (state.kind == "internal") != (state.name in internals):
+            raise SpecError(f"state {state.name!r} is of kind {state.kind!r}, the interface says otherwise")
+        if state.kind == "window" and state.shape[2] != spec.interface.group_dim(spec.group):
+            raise SpecError(
+                f"state {state.name!r}: a window of {state.shape[2]} numbers for an observation of "
+                f"{spec.interface.group_dim(spec.group)}"
+            )
+    for name in internals:
+        if name not in [state.name for state in spec.states]:
+            raise SpecError(f"no state for the interface's internal {name!r}")
+
+
 def _check_envelope(spec: PolicySpec) -> None:
     signals = [signal.name for signal in spec.interface.signals]
-    for name in spec.envelope.signal_noise:
-        if name not in signals:
-            raise SpecError(f"envelope: noise of {unknown('signal', name, signals)}")
+    for what in ("noise", "quantum"):
+        for name in getattr(spec.envelope, f"signal_{what}"):
+            if name not in signals:
+                raise SpecError(f"envelope: {what} of {unknown('signal', name, signals)}")
     terms = {term.name: term for term in spec.interface.terms(spec.group)}
     for name, statistics in spec.envelope.observations.items():
         if name not in terms:

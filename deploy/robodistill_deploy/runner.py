@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,10 @@ from robodistill_deploy.clock import Clock, MonotonicClock
 from robodistill_deploy.drivers.base import Command, Driver, Reading
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.latency import Latency
-from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode, Pose
+from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode
 from robodistill_deploy.operators import Operation, Operator
+from robodistill_deploy.policy_inputs import PolicyInputs
+from robodistill_deploy.preflight import Observation
 from robodistill_deploy.runtime import Policy, PolicyOutputError, SignalError
 from robodistill_deploy.safety import (
     Event,
@@ -31,16 +33,16 @@ from robodistill_deploy.safety import (
     SafetyLimits,
     Sensors,
     Target,
-    limits_for,
 )
 from robodistill_deploy.safety.layout import Layout
 from robodistill_deploy.schedule import Schedule
-from robodistill_deploy.spec import InterfaceSpec
 
 Array = NDArray[np.float64]
 
 COMMAND_RATE = 200.0
 """[Hz] of command ticks"""
+PREFLIGHT_SECONDS = 1.0
+"""[s] that the robot is looked at before it may be armed"""
 FAREWELL = 0.5
 """[s] of damping that is published before the driver is closed"""
 
@@ -95,13 +97,13 @@ class Runner:
         operator: Operator,
         *,
         limits: SafetyLimits | None = None,
-        stand_up: Sequence[Pose] = (),
         observer: Observer | None = None,
         command_rate: float = COMMAND_RATE,
         ramp_seconds: float = RAMP_SECONDS,
+        preflight_seconds: float = PREFLIGHT_SECONDS,
         clock: Clock | None = None,
     ) -> None:
-        """Match names and prepare; nothing is opened yet. ``limits`` default to ``limits_for`` the policy."""
+        """Match names and prepare; nothing is opened yet. ``limits`` default to the policy file's."""
         interface = policy.spec.interface
         if command_rate * interface.control_dt < 1.0:
             raise SpecError(
@@ -109,9 +111,11 @@ class Runner:
             )
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)
-        self.filter = SafetyFilter(self.layout, limits or limits_for(interface), policy.spec.envelope.observations)
-        self._machine = Machine(interface, stand_up, ramp_seconds)
-        self._inputs = _Inputs(policy, self.layout)
+        spec = policy.spec
+        self.filter = SafetyFilter(self.layout, limits or spec.safety, spec.envelope.observations)
+        self._machine = Machine(interface, spec.robot.stand_up, ramp_seconds)
+        self._inputs = PolicyInputs(spec, self.layout)
+        self._preflight_seconds = preflight_seconds
         self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()
         self._why = ""
         self._forget()
@@ -123,6 +127,7 @@ class Runner:
         self._policy_clock: Schedule | None = None
         self._policy_ticks, self._missed_policies = 0, 0
         self._latency = Latency()
+        self._seen = Observation(self.policy.spec, self.driver, self._preflight_seconds)
 
     def stop(self, why: str) -> None:
         """Latch damping at the next tick and end the run after the farewell."""
@@ -178,6 +183,8 @@ class Runner:
         t, woke = self._clock.now(), time.perf_counter()
         offered = self.driver.read()
         self._state = state = self.filter.admit(self._state, offered)
+        if self._mode.mode is Mode.PASSIVE:
+            self._seen.add(offered, t)
         operation = self.operator.poll(t, None if state.reading is None else state.reading.remote)
         events = self._trip("stop", "the operator pressed stop", t) if operation.stop else ()
         goal, more = self._advance(operation, t, due)
@@ -207,10 +214,12 @@ class Runner:
         before = self._mode.mode
         measured = self.filter.measured(self._state) if before in (Mode.PASSIVE, Mode.RAMP) else None
         tripped = self._state.trip is not None
-        step = self._machine.step(self._mode, measured, arm=operation.arm, tripped=tripped, t=t)
+        arm = operation.arm and before is Mode.PASSIVE and not tripped and self._seen.passed(t)
+        step = self._machine.step(self._mode, measured, arm=arm, tripped=tripped, t=t)
         self._mode = step.state
         if self._mode.mode is Mode.POLICY and before is not Mode.POLICY:
             self.policy.reset()
+            self._inputs.reset()
             self._policy_clock = Schedule(self.policy.spec.interface.control_dt, due)
         elif self._mode.mode is not Mode.POLICY:
             self._target = None
@@ -245,44 +254,3 @@ class Runner:
         finally:
             self.driver.close()
 
-
-class _Inputs:
-    """The policy's input as one vector: measured numbers and the operator's, each at its place."""
-
-    def __init__(self, policy: Policy, layout: Layout) -> None:
-        interface = policy.spec.interface
-        source: list[int] = []
-        sink: list[int] = []
-        commanded: list[int] = []
-        start = 0
-        for signal in interface.signals:
-            places = range(start, start + signal.dim)
-            start += signal.dim
-            if signal.source == "command":
-                commanded += places
-            else:
-                sink += places
-                source += layout.place(signal.name, signal.elements).tolist()
-        self.vector = np.zeros(start, np.float32)
-        self._source, self._sink, self._commanded = (np.array(i, np.intp) for i in (source, sink, commanded))
-        self._lower, self._upper = np.full((2, len(commanded)), np.inf)
-        self._lower *= -1.0
-        self._limit_commands(interface)
-
-    def _limit_commands(self, interface: InterfaceSpec) -> None:
-        trained = {command.signal: command for command in interface.commands}
-        start = 0
-        for signal in interface.signals:
-            if signal.source == "command":
-                own = slice(start, start + signal.dim)
-                start += signal.dim
-                if signal.name in trained:
-                    self._lower[own], self._upper[own] = trained[signal.name].lower, trained[signal.name].upper
-
-    def fill(self, measurement: Array, command: tuple[float, ...]) -> None:
-        """Take a measurement and a command, which is held to the ranges that it was trained in."""
-        if len(command) != len(self._commanded):
-            raise SignalError(f"the command has {len(command)} numbers, the policy reads {len(self._commanded)}")
-        self.vector[self._sink] = measurement[self._source]
-        if command:
-            self.vector[self._commanded] = np.minimum(np.maximum(command, self._lower), self._upper)

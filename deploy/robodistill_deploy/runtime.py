@@ -6,7 +6,7 @@
     while True:
         targets = policy.tick(robot.read())    # {"joint_pos": array([12 numbers in rad])}
 
-Needs numpy and onnxruntime only.
+Needs numpy and onnxruntime only; MLP, history stack and GRU run on numpy alone (``backend="numpy"``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ import numpy.typing as npt
 from robodistill_deploy import binding
 from robodistill_deploy.binding import Order
 from robodistill_deploy.errors import RobodistillError, SpecError, unknown
-from robodistill_deploy.policy_file import ORT_ERRORS, PolicyFile, open_policy_file
+from robodistill_deploy.graph import GraphError
+from robodistill_deploy.policy_file import PolicyFile, open_policy_file
 from robodistill_deploy.policy_spec import PolicySpec, Tick
 from robodistill_deploy.spec import ActionPart, SignalSpec
 
@@ -41,12 +42,12 @@ class PolicyOutputError(RobodistillError):
     """The graph failed or returned what is not finite; the state did not advance. Stop the robot."""
 
 
-def load_policy(path: str | Path) -> Policy:
-    """Return the policy in ``path``, ready to tick.
+def load_policy(path: str | Path, backend: str = "onnxruntime") -> Policy:
+    """Return the policy in ``path``, ready to tick on ``backend``: ``onnxruntime`` or ``numpy``.
 
     Its digest, its spec and its self-test have been checked; a file that fails one is a SpecError.
     """
-    return Policy(open_policy_file(path))
+    return Policy(open_policy_file(path, backend))
 
 
 class Policy:
@@ -67,6 +68,11 @@ class Policy:
     def spec(self) -> PolicySpec:
         """Return what the file says about itself, in the policy's own order of joints."""
         return self._spec
+
+    @property
+    def backend(self) -> str:
+        """Return what runs the network, with its version."""
+        return self._session.backend
 
     @property
     def self_test_error(self) -> float:
@@ -151,9 +157,9 @@ class Policy:
 
     def _run(self) -> list[Array]:
         try:
-            outputs = cast("list[Array]", self._session.run(self._output_names, self._feeds))
-        except ORT_ERRORS as error:
-            raise PolicyOutputError(f"onnxruntime failed: {' '.join(str(error).split())}") from error
+            outputs = self._session.run(self._output_names, self._feeds)
+        except GraphError as error:
+            raise PolicyOutputError(str(error)) from error
         for name, output in zip(self._output_names, outputs, strict=True):
             if not np.isfinite(output).all():
                 raise PolicyOutputError(
@@ -256,7 +262,31 @@ def _replay_self_test(policy: Policy, path: Path) -> float:
                         "export again, or try another onnxruntime on this machine"
                     )
                 worst = max(worst, float(difference[j]))
+            _check_targets(policy, targets, where)
     return worst
+
+
+def _check_targets(policy: Policy, targets: dict[str, Array], where: str) -> None:
+    """Refuse a spec whose default, scale or limits are not those that the graph computes with.
+
+    The raw action is known where the policy carries it; gains are not in the graph, the digest guards them.
+    """
+    spec = policy.spec
+    carried = [i.name for i in spec.interface.internals if i.type.endswith(":LastAction")]
+    if not carried:
+        return
+    raw, start = policy.state(carried[0])[0], 0
+    for part in spec.interface.actions:
+        own = np.array(part.default) + np.array(part.scale) * raw[start : start + part.dim]
+        own = np.clip(own, part.lower, part.upper)
+        start += part.dim
+        wrong = np.abs(own - targets[part.name]) > 1e-5 * (np.abs(own) + np.abs(part.scale))
+        if wrong.any():
+            j = int(np.argmax(wrong))
+            raise SpecError(
+                f"{where}: {part.name} of {part.names[j]!r} is {targets[part.name][j]:.7g}, by the spec's default, "
+                f"scale and limits it would be {own[j]:.7g}: spec and graph do not belong together; export again"
+            )
 
 
 def _difference(part: ActionPart, target: Array, tick: Tick) -> npt.NDArray[np.float64]:

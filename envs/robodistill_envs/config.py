@@ -64,6 +64,16 @@ class SensorConfig:
 
 
 @dataclass(frozen=True)
+class WaypointConfig:
+    """One pose on the way from lying to standing."""
+
+    seconds: float
+    """[s] to get there"""
+    position: tuple[float, ...]
+    """[rad] of every joint of the actions, in their order"""
+
+
+@dataclass(frozen=True)
 class RobotConfig:
     """A robot: its model, what its driver takes and what its sensors give."""
 
@@ -83,6 +93,8 @@ class RobotConfig:
     """Joint -> sign under left-right reflection, 1 if missing."""
     sdk_motor_order: tuple[str, ...] = ()
     """Motors in the order of the vendor's messages."""
+    stand_up: tuple[WaypointConfig, ...] = ()
+    """How a driver's program brings it from lying to the default pose; empty: it starts standing."""
     motors: MotorConfig = field(default_factory=MotorConfig)
     """What separates its motors from ideal ones."""
 
@@ -210,6 +222,10 @@ class CommandConfig:
     """Share of draws that ask to stand still."""
     tracked_by: str = ""
     """Function of a World that returns what should follow the command, (num_envs, elements)."""
+    default: tuple[float, ...] = ()
+    """What a robot is told while nobody commands; empty: zeros."""
+    rate_limit: tuple[float, ...] = ()
+    """[unit/s] fastest change that an operator's program passes on; empty: any, as drawn in training."""
 
 
 @dataclass(frozen=True)

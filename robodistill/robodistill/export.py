@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -16,29 +13,31 @@ import onnxscript
 import torch
 from torch import Tensor, nn
 
+from robodistill.export_facts import Origin, command_rules, envelope_of, provenance, robot_facts
 from robodistill.files import writing
-from robodistill.runs import git_state
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.policy_file import METADATA_KEY, stamp
 from robodistill_deploy.policy_spec import (
     PLACEHOLDER,
     SCHEMA,
-    Envelope,
     PolicySpec,
-    Provenance,
-    Range,
     SelfTest,
+    StateKind,
     StateSpec,
-    Statistics,
     Tick,
     restrict,
 )  # fmt: skip
 from robodistill_deploy.resolve import resolve
+from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.safety_limits import limits_for
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.observation import SignalTerms
 from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_policies.encoders.window import WindowEncoder
 from robodistill_policies.policy import Policy
+
+__all__ = ["Origin", "RobotGraph", "export_policy", "to_onnx", "trace"]
 
 OPSET = 18
 ATOL = 1e-5
@@ -76,6 +75,20 @@ class RobotGraph(nn.Module):
         """Return every state of one robot at the start, (1, ...)."""
         return {**self._internals, **self.policy.initial_state(1)}
 
+    def states(self) -> tuple[StateSpec, ...]:
+        """Return what the graph carries from tick to tick."""
+        return tuple(
+            StateSpec(name, self._kind(name), tuple(value.shape), tuple(value.flatten().tolist()))
+            for name, value in self.initial().items()
+        )
+
+    def _kind(self, name: str) -> StateKind:
+        if name in self.internals:
+            return "internal"
+        if not isinstance(self.policy.encoder, WindowEncoder):
+            return "hidden"
+        return "flag" if name == "filled" else "window"
+
     def forward(self, signals: Signals, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the targets of each action part and the next states, in the order of ``state_names``."""
         obs = {"sensors": self.terms({**signals, **state})}
@@ -108,13 +121,20 @@ def to_onnx(graph: RobotGraph) -> onnx.ModelProto:
     state = graph.initial()
     names_in = [f"signal.{s.name}" for s in graph.spec.signals] + [f"state.{n}" for n in graph.state_names]
     names_out = [f"action.{p.name}" for p in graph.spec.actions] + [f"next.{n}" for n in graph.state_names]
+    return trace(
+        _Positional(graph), [*signals, *(state[name] for name in graph.state_names)], names_in, names_out
+    )
+
+
+def trace(module: nn.Module, inputs: Sequence[Tensor], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
+    """Return the checked, optimised model of ``module`` for ``inputs`` of batch 1, weights inside, without notes."""
     with warnings.catch_warnings():
         # the exporter's own deprecations and its search for torchvision: nothing a user can act on
         warnings.simplefilter("ignore")
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Positional(graph).eval(), (*signals, *(state[n] for n in graph.state_names)),
+            module.eval(), tuple(inputs),
             input_names=names_in, output_names=names_out, dynamo=True, opset_version=OPSET, verbose=False,
         )  # fmt: skip
     if program is None:
@@ -172,56 +192,6 @@ def drive_and_record(env: VecEnv, graph: RobotGraph, steps: int) -> list[Signals
     return seen
 
 
-def envelope_of(task: TaskConfig, policy: Policy, spec: InterfaceSpec) -> Envelope:
-    """Return the conditions of training, from the task and from the statistics that the policy gathered."""
-    ranges = {name: Range(p.low, p.high, p.unit) for name, p in task.parameters.items()}
-    normalizer = policy.normalizers["sensors"]
-    mean, std = normalizer.get_buffer("mean"), normalizer.get_buffer("var").sqrt()
-    observations: dict[str, Statistics] = {}
-    start = 0
-    for term in spec.terms("sensors"):
-        stop = start + term.dim
-        observations[term.name] = Statistics(
-            tuple(mean[start:stop].tolist()), tuple(std[start:stop].tolist())
-        )
-        start = stop
-
-    def span(name: str) -> tuple[float, float]:
-        return (
-            (task.parameters[name].low[0], task.parameters[name].high[0])
-            if name in task.parameters
-            else (0.0, 0.0)
-        )
-
-    read = {signal.name for signal in spec.signals}
-    noise = {name: s.noise for name, s in task.signals.items() if s.noise > 0.0 and name in read}
-    return Envelope(noise, span("signal_delay"), span("action_delay"), ranges, observations)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a student comes from."""
-
-    method: str
-    seed: int
-    checkpoints: Mapping[str, str]
-    """role -> sha256"""
-
-
-def _provenance(origin: Origin) -> Provenance:
-    git = git_state()
-    commit = (
-        "unknown"
-        if git is None
-        else str(git.get("commit", "unknown")) + ("-dirty" if git.get("changed") else "")
-    )
-    return Provenance(
-        robodistill=importlib.metadata.version("robodistill"), git=commit, torch=torch.__version__,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        method=origin.method, checkpoints=dict(origin.checkpoints), seed=origin.seed, license="Apache-2.0",
-    )  # fmt: skip
-
-
 def export_policy(
     policy: Policy, task: TaskConfig, spec: InterfaceSpec, origin: Origin, path: Path
 ) -> PolicySpec:
@@ -233,8 +203,9 @@ def export_policy(
     ticks = record(graph, seen[_SEQUENCE::10], [True] * _TICKS)
     policy_spec = PolicySpec(
         schema=SCHEMA, group="sensors", interface=graph.spec,
-        states=tuple(StateSpec(n, tuple(v.shape), tuple(v.flatten().tolist())) for n, v in graph.initial().items()),
-        envelope=envelope_of(task, policy, graph.spec), provenance=_provenance(origin),
+        robot=robot_facts(task, graph.spec), states=graph.states(), commands=command_rules(task, graph.spec),
+        envelope=envelope_of(task, policy, graph.spec), safety=limits_for(graph.spec),
+        provenance=provenance(origin, task),
         self_test=SelfTest(ATOL, tuple(ticks), tuple(sequence)), digest=PLACEHOLDER,
     )  # fmt: skip
     model = to_onnx(graph)
@@ -245,5 +216,6 @@ def export_policy(
         path.parent.mkdir(parents=True, exist_ok=True)
         onnx.save_model(model, str(aside))
         stamp(aside)
+        load_policy(aside)  # what would be refused on the robot is refused here
         os.replace(aside, path)
     return policy_spec

@@ -197,6 +197,14 @@ class PlayConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """What the export writes."""
+
+    format: Literal["policy", "mjlab", "unitree_rl_lab", "leapp"] = "policy"
+    """``policy``: policy.onnx. Another one is written from that file and the student, for another stack's runtime."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a run needs; the resolved form is saved beside its results."""
 
@@ -213,6 +221,7 @@ class RunConfig:
     quiet: bool = False
     """No progress bar."""
     play: PlayConfig = field(default_factory=PlayConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     pipeline: Any = None
 
     def __post_init__(self) -> None:

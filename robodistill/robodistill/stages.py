@@ -93,7 +93,8 @@ def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     return outputs
 
 
-def _sha256(checkpoint: Path) -> str:
+def checkpoint_sha256(checkpoint: Path) -> str:
+    """Return the hash of all files of a checkpoint."""
     digest = hashlib.sha256()
     for file in sorted(checkpoint.iterdir()):
         digest.update(file.read_bytes())
@@ -103,7 +104,7 @@ def _sha256(checkpoint: Path) -> str:
 def export_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
     """Export ``inputs["student"]`` as one ``policy.onnx``."""
     student = load_policy(Path(inputs["student"]), STUDENT)
-    checkpoints = {role: _sha256(Path(path)) for role, path in inputs.items()}
+    checkpoints = {role: checkpoint_sha256(Path(path)) for role, path in inputs.items()}
     path = folder.path / "policy.onnx"
     export_policy(
         student.policy,

@@ -21,6 +21,7 @@ from robodistill_deploy.policy_file import METADATA_KEY, stamp
 from robodistill_deploy.policy_spec import (
     PLACEHOLDER,
     SCHEMA,
+    CommandRule,
     Envelope,
     PolicySpec,
     Provenance,
@@ -30,6 +31,8 @@ from robodistill_deploy.policy_spec import (
     Statistics,
     Tick,
 )
+from robodistill_deploy.robot_facts import RobotFacts
+from robodistill_deploy.safety_limits import limits_for
 from robodistill_deploy.spec import SCHEMA as INTERFACE_SCHEMA
 from robodistill_deploy.spec import ActionPart, CommandSpec, InterfaceSpec, InternalSpec, SignalSpec, TermSpec
 
@@ -160,9 +163,23 @@ def make_spec() -> PolicySpec:
         schema=SCHEMA,
         group="sensors",
         interface=face,
-        states=(StateSpec("last_action", (1, 4), (0.0,) * 4), StateSpec("h", (1, 1), (H0,))),
+        robot=RobotFacts(
+            mjcf_sha256="12" * 32,
+            joints=(*LEGS, "wheel"),
+            armature=(0.01, 0.01, 0.02, 0.0),
+            friction=(0.2,) * 4,
+            damping=(0.1,) * 4,
+            motor_order=("wheel", "calf", "hip", "thigh"),
+            stand_up=(),
+        ),
+        states=(
+            StateSpec("last_action", "internal", (1, 4), (0.0,) * 4),
+            StateSpec("h", "hidden", (1, 1), (H0,)),
+        ),
+        commands={"command": CommandRule((0.0, 0.1), (2.0, 4.0))},
         envelope=Envelope(
             signal_noise={"imu_gyro": 0.1},
+            signal_quantum={"joint_pos": 0.0005},
             signal_delay=(0.0, 0.02),
             action_delay=(0.005, 0.02),
             randomization={"payload": Range((-1.0,), (3.0,), "kg")},
@@ -170,13 +187,16 @@ def make_spec() -> PolicySpec:
                 term.name: Statistics((0.0,) * term.dim, (1.0,) * term.dim) for term in face.terms("sensors")
             },
         ),
+        safety=limits_for(face),
         provenance=Provenance(
             robodistill="0.1.0",
             git="unknown",
             torch="2.13.0",
+            onnxruntime="1.31.1",
             created="2026-11-22T03:00:00+00:00",
             method="dagger",
             checkpoints={"teacher": "ab" * 32, "student": "cd" * 32},
+            task_sha256="ef" * 32,
             seed=0,
             license="Apache-2.0",
         ),
@@ -310,6 +330,7 @@ def stateless(tmp_path: Path, spec: PolicySpec) -> Path:
     twist = dataclasses.replace(
         face.actions[0], name="base", kind="base_twist", names=("vx", "vy", "yaw"), unit="m/s"
     )
+    twist = dataclasses.replace(twist, default=(0.0,) * 3, lower=(-1.5,) * 3, upper=(1.5,) * 3)
     narrow = dataclasses.replace(
         face,
         signals=face.signals[:1],
@@ -331,8 +352,11 @@ def stateless(tmp_path: Path, spec: PolicySpec) -> Path:
     narrow_spec = dataclasses.replace(
         spec,
         interface=narrow,
+        robot=RobotFacts("12" * 32, (), (), (), (), (), ()),
+        safety=limits_for(narrow),
         states=(),
-        envelope=dataclasses.replace(spec.envelope, observations=seen),
+        commands={},
+        envelope=dataclasses.replace(spec.envelope, signal_quantum={}, observations=seen),
         self_test=test,
     )
     graph = helper.make_graph(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.policy_spec import (
+    CommandRule,
     Envelope,
     PolicySpec,
     Provenance,
@@ -52,6 +53,7 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
         signal_noise=draw(
             st.dictionaries(st.sampled_from([s.name for s in spec.interface.signals]), POSITIVE)
         ),
+        signal_quantum=draw(st.dictionaries(st.just("joint_pos"), POSITIVE)),
         signal_delay=(low, high),
         action_delay=(low, high),
         randomization=draw(st.dictionaries(NAMES, ranges(), max_size=3)),
@@ -76,7 +78,7 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
     face = dataclasses.replace(
         spec.interface,
         actions=(
-            dataclasses.replace(action, default=draw(tuples(FLOATS, action.dim)), mirror=mirror),
+            dataclasses.replace(action, scale=draw(tuples(FLOATS, action.dim)), mirror=mirror),
             *spec.interface.actions[1:],
         ),
         groups={spec.group: (dataclasses.replace(terms[0], params=params), *terms[1:])},
@@ -84,7 +86,11 @@ def changes(draw: st.DrawFn, spec: PolicySpec) -> PolicySpec:
     return dataclasses.replace(
         spec,
         interface=face,
-        states=(StateSpec(draw(NAMES), shape, draw(tuples(FLOATS, size))),),
+        robot=dataclasses.replace(
+            spec.robot, armature=draw(tuples(POSITIVE, 4)), motor_order=tuple(draw(st.permutations(spec.robot.joints)))
+        ),
+        states=(spec.states[0], StateSpec(draw(NAMES) + "?", "hidden", shape, draw(tuples(FLOATS, size)))),
+        commands={"command": CommandRule((draw(st.floats(-1.0, 1.5)), 0.0), draw(st.none() | st.just((1.0, 2.5))))},
         envelope=envelope,
         provenance=provenance,
         self_test=test,
@@ -120,11 +126,15 @@ FREE = {
     "params",
     "groups",
     "signal_noise",
+    "signal_quantum",
     "randomization",
     "observations",
     "checkpoints",
     "signals",
     "actions",
+    "commands",
+    "max_target_rate",
+    "damping_kd",
 }
 
 
@@ -166,7 +176,8 @@ def test_unknown_field_is_told_the_nearest(spec: PolicySpec) -> None:
         ('"seed":0', f'"seed":{10**400}', "more than 64 bits"),
         ('"group":"sensors"', '"group":"sensors","group":"sensors"', "'group' is written twice"),
         ('{"schema":', '["schema":', "is not JSON"),
-        ("robodistill.policy/1", "robodistill.policy/2", "this version reads"),
+        ("robodistill.policy/2", "robodistill.policy/1", "this version reads"),
+        ('"unit":"kg"', '"unit":"\\ud800"', "half a character"),
         ('"kind":"joint_position"', '"kind":"joint_positon"', "did you mean 'joint_position'"),
     ],
 )
@@ -257,9 +268,9 @@ def test_a_self_test_that_could_not_fail_is_refused(spec: PolicySpec) -> None:
 
 def test_states_and_ranges_are_checked() -> None:
     with pytest.raises(SpecError, match="begin with 1"):
-        StateSpec("h", (2, 3), (0.0,) * 6)
+        StateSpec("h", "hidden", (2, 3), (0.0,) * 6)
     with pytest.raises(SpecError, match="5 initial values"):
-        StateSpec("h", (1, 6), (0.0,) * 5)
+        StateSpec("h", "hidden", (1, 6), (0.0,) * 5)
     with pytest.raises(SpecError, match="above its upper"):
         Range((1.0,), (0.0,), "kg")
     with pytest.raises(SpecError, match="lower ends"):

@@ -33,7 +33,7 @@ class _Child:
     """The robot's process: started, listened to, ended."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by end
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0
         )
@@ -108,28 +108,30 @@ class SimDriver:
         self._options = options
         self._child: _Child | None = None
         self._client: Driver | None = None
+        self._names: tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]] | None = None
         self.excursions: dict[str, Any] = {}
-        """What the robot reported of its last run: filled by ``restart`` and ``close``."""
+        """What the robot reported of its last run: filled by ``restart``, ``report`` and ``close``."""
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """Return the robot's joints in its own order; known once open."""
-        return self._opened().joints
+        """Return the robot's joints in its own order."""
+        return self._known()[0]
 
     @property
     def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the robot's signals; known once open."""
-        return self._opened().signals
+        """Return the robot's signals."""
+        return self._known()[1]
 
     def open(self) -> None:
-        """Start the process, wait until it is ready, and connect."""
-        self.close()
+        """Start the process, wait until it is ready, and connect, unless that is done."""
+        if self._child is not None:
+            return
         self._child = _Child(self._words())
         try:
             ready = self._child.hear("ready", self._timeout)
             options = {**ready["client"], **({"lockstep": True} if self._lockstep else {})}
-            self._client = resolve(CLIENTS[self._link])(**options)
-            self._opened().open()
+            self._client = cast("Driver", resolve(CLIENTS[self._link])(**options))
+            self._client.open()
         except BaseException:
             self.close()
             raise
@@ -144,11 +146,11 @@ class SimDriver:
 
     def restart(self, **options: Value) -> dict[str, Any]:
         """Begin anew with other options of the robot (the rest stays); return the excursions of the run that ended."""
-        if self._child is None:
-            raise _closed()
-        self._child.say(f"restart {json.dumps(options)}")
-        self.excursions = self._child.hear("excursions", self._timeout)
-        return self.excursions
+        return self._ask(f"restart {json.dumps(options)}")
+
+    def report(self) -> dict[str, Any]:
+        """Return the excursions of this run so far."""
+        return self._ask("report")
 
     def close(self) -> None:
         """Let go, then end the process; the robot damps itself for as long as it lives."""
@@ -158,6 +160,13 @@ class SimDriver:
             client.close()
         if child is not None:
             self.excursions = child.end() or self.excursions
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        if self._child is None:
+            raise _closed()
+        self._child.say(line)
+        self.excursions = self._child.hear("excursions", self._timeout)
+        return self.excursions
 
     def _words(self) -> list[str]:
         """Return the command line of the robot's process."""
@@ -170,10 +179,33 @@ class SimDriver:
         words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in given.items()]
         return [sys.executable, "-m", *module, *words]
 
+    def _known(self) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
+        if self._names is None:
+            self.open()
+            self._names = self._opened().joints, self._opened().signals
+        return self._names
+
     def _opened(self) -> Driver:
         if self._client is None:
             raise _closed()
         return self._client
+
+
+class LockstepClock:
+    """Time of a robot in lockstep, for a Runner: it passes when a command is sent, however long that takes."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def now(self) -> float:
+        """Return the robot's own time [s] after the last command."""
+        reading = self._driver.read()
+        if reading is None:
+            raise DriverError("sim: no reading in lockstep; open the driver with lockstep=true")
+        return reading.stamp
+
+    def sleep_until(self, t: float) -> None:
+        """Return at once: the next command is what lets time pass."""
 
 
 def _closed() -> DriverError:

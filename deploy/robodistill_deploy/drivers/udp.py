@@ -16,6 +16,9 @@ from robodistill_deploy.errors import DriverError
 _ASK_AGAIN_S = 0.1
 _MAX_READ = 1024
 """Packets taken in one ``read``: whoever floods the socket must not hold up the loop."""
+_STALL_S = 0.1
+"""[s] between two reads after which what has queued up is thrown away: a full queue keeps the oldest packets, and
+nobody knows their age."""
 
 
 class UdpDriver:
@@ -24,6 +27,8 @@ class UdpDriver:
     ``host``, ``port``: where the robot listens. ``timeout`` [s]: how long ``open`` waits for it. ``bind``: address of
     this machine to speak from; loopback unless given, so nothing leaves the machine by accident. ``lockstep``: ``read``
     waits for the state that answers the last command, and its stamps are the robot's own time; for simulations.
+
+    The robot says itself what its joints and signals are: asking for them greets it, which moves nothing.
     """
 
     def __init__(
@@ -36,22 +41,26 @@ class UdpDriver:
         self._layout: protocol.Layout | None = None
         self._newest: protocol.StatePacket | None = None
         self._sent = 0
+        self._read_at = 0.0
         self._last = b""
         self.rejected: Counter[str] = Counter()
         """Reason -> how many packets were ignored for it."""
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """Return the robot's joints in its own order; known once open."""
+        """Return the robot's joints in its own order."""
         return self._known().joints
 
     @property
     def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the robot's signals; known once open."""
+        """Return the robot's signals."""
         return self._known().signals
 
     def open(self) -> None:
-        """Greet the robot until it says what it is."""
+        """Greet the robot until it says what it is, unless that is done."""
+        if self._socket is not None:
+            return
+        self._newest, self._sent, self._read_at = None, 0, time.monotonic()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.bind((self._bind, 0))
@@ -66,8 +75,11 @@ class UdpDriver:
 
     def read(self) -> Reading | None:
         """Return the newest reading, stamped on arrival; in lockstep, the one that answers the last command."""
+        last, self._read_at = self._read_at, time.monotonic()
+        if not self._lockstep and self._read_at - last > _STALL_S:
+            self.rejected["stalled"] += len(self._received())
         self._take_all()
-        if self._lockstep and self._sent:
+        if self._lockstep:
             self._await_answer()
         return None if self._newest is None else self._newest.reading
 
@@ -86,7 +98,8 @@ class UdpDriver:
 
     def _known(self) -> protocol.Layout:
         if self._layout is None:
-            raise DriverError("udp: what the robot is, is known once the driver is open; call open() first")
+            self.open()
+        assert self._layout is not None
         return self._layout
 
     def _greet(self, sock: socket.socket) -> protocol.Layout:
@@ -145,9 +158,11 @@ class UdpDriver:
     def _await_answer(self) -> None:
         end = time.monotonic() + self._timeout
         while self._newest is None or self._newest.answers < self._sent:
-            if time.monotonic() > end or self._socket is None:
+            if self._socket is None:
+                raise DriverError("udp: the driver is closed; call open() first")
+            if time.monotonic() > end:
                 raise DriverError(f"udp: no answer to a command within {self._timeout:g} s; is the robot in lockstep?")
-            if not select.select([self._socket], [], [], _ASK_AGAIN_S)[0]:
+            if not select.select([self._socket], [], [], _ASK_AGAIN_S)[0] and self._sent:
                 self._send(self._last)  # either packet may have been lost
             self._take_all()
 

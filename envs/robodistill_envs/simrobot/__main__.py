@@ -8,6 +8,7 @@ task by its name and takes the same options; docs/sim-robot.md lists them.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,10 @@ def main(words: Sequence[str]) -> int:
 def load_task(path: Path) -> TaskConfig:
     """Return the resolved task in a YAML or JSON file: the whole of it, or its key ``task``."""
     try:
-        data: Any = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text()
+        # not every JSON is the same in YAML: PyYAML takes 1e-05 for a word
+        data: Any = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise RobodistillError(
             f"task={path}: no file with a resolved task; for a task by name: robodistill sim task=<name>"
         ) from error

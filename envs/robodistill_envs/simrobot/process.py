@@ -2,8 +2,9 @@
 
 Lines of JSON on standard output say when it is ready, and at the end how it went.
 
-With ``control``, lines on standard input are obeyed: ``restart {"payload": 2.0}`` ends the run, reports it and begins
-another with other options; the end of the input ends the process, so that no robot outlives who started it.
+With ``control``, lines on standard input are obeyed: ``report`` says how the run goes, ``restart {"payload": 2.0}``
+reports, then begins another run with other options. The end of the input ends the process, so that no robot outlives
+who started it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class RobotProcess:
 
     def __init__(self, task: TaskConfig, robot: Robot, process: Process, link: Mapping[str, str]) -> None:
         self._task, self._options, self._process = task, robot, process
+        if process.lockstep:
+            self._steps_per_command()  # refused before anybody is told that the robot is ready
         self._robot = SimRobot(task, robot)
         face = Face(task.robot, self._robot.joints, self._robot.elements)
         self._link = open_link(process.link, face, link)
@@ -86,13 +89,7 @@ class RobotProcess:
                 due -= ahead
 
     def _lockstep(self, end: float) -> None:
-        period = self._process.command_dt or self._task.control_dt
-        steps = round(period / self._options.timestep)
-        if steps < 1 or abs(steps * self._options.timestep - period) > 1e-9:
-            raise RobodistillError(
-                f"command_dt {period:g} s is no multiple of timestep {self._options.timestep:g} s; set one of them"
-            )
-        shown = 0.0
+        steps, shown = self._steps_per_command(), 0.0
         while not self._stopped and (now := time.monotonic()) < end:
             command = self._link.poll()
             if command is not None:
@@ -106,6 +103,15 @@ class RobotProcess:
                 self._link.publish(self._first())
                 shown = now
             time.sleep(_WAIT_S)
+
+    def _steps_per_command(self) -> int:
+        period = self._process.command_dt or self._task.control_dt
+        steps = round(period / self._options.timestep)
+        if steps < 1 or abs(steps * self._options.timestep - period) > 1e-9:
+            raise RobodistillError(
+                f"command_dt {period:g} s is no multiple of timestep {self._options.timestep:g} s; set one of them"
+            )
+        return steps
 
     def _first(self) -> Reading:
         """Return the reading before the first command, measured once: repeating it must not use up noise."""
@@ -121,13 +127,15 @@ class RobotProcess:
         self._stopped = self._stopped or not data
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
-            self._restart(line.decode())
+            word, _, text = line.decode().partition(" ")
+            if word not in ("report", "restart"):
+                raise RobodistillError(f"standard input: {unknown('word', word, ['report', 'restart'])}")
+            report = self._report()
+            if word == "restart":
+                self._restart(text)
+            _say({"excursions": report})
 
-    def _restart(self, line: str) -> None:
-        verb, _, text = line.partition(" ")
-        if verb != "restart":
-            raise RobodistillError(f"standard input: {unknown('word', verb, ['restart'])}")
-        report = self._report()
+    def _restart(self, text: str) -> None:
         fields = {field.name for field in dataclasses.fields(Robot)}
         options: dict[str, Any] = json.loads(text or "{}")
         for key in options:
@@ -135,8 +143,7 @@ class RobotProcess:
                 raise RobodistillError(f"restart: {unknown('key', key, fields)}")
         self._options = dataclasses.replace(self._options, **options)
         self._robot, self._greeting, self._late_s = SimRobot(self._task, self._options), None, 0.0
-        self._link.publish(self._first())  # before the answer: who reads it finds the new robot
-        _say({"excursions": report})
+        self._link.publish(self._first())  # before the answer: who reads that finds the new robot
 
     def _report(self) -> dict[str, Any]:
         return {

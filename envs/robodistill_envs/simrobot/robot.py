@@ -87,21 +87,19 @@ class SimRobot:
 
     def _gather(self, task: TaskConfig) -> None:
         """Find each joint's actuator, encoder and limits, in the robot's order."""
-        parts = {
-            name: (part, i) for part in task.robot.actions for i, name in enumerate(part.names)
-        }
+        parts = {name: (part, i) for part in task.robot.actions for i, name in enumerate(part.names)}
         self._actuators = np.array([self.model.actuator(name).id for name in self.joints])
         turned = self.model.actuator_trnid[self._actuators, 0]
         self._qpos, self._dof = self.model.jnt_qposadr[turned], self.model.jnt_dofadr[turned]
 
         def values(field: str) -> Array:
-            return np.array([spread(getattr(p, field), len(p.names), field)[i] for p, i in map(parts.get, self.joints)])
+            found = [parts[name] for name in self.joints]
+            return np.array([spread(getattr(part, field), len(part.names), field)[i] for part, i in found])
 
         self._effort_limit = values("effort_limit")
         held = np.array([parts[name][0].kind == "joint_position" for name in self.joints])
         zero = np.zeros(len(self.joints))
         self._stand = Command(np.where(held, values("default"), 0.0), zero, values("kp"), values("kd"), zero)
-        self._held = held
 
     def _begin(self, task: TaskConfig, rng: np.random.Generator) -> None:
         """Put the robot into its pose, let it come to rest, then scatter its joints."""

@@ -39,7 +39,7 @@ def make(policy: Policy, driver: Any, clock: Any, records: list[Record]) -> Call
 
     def call(operator: Any = None, **changes: Any) -> Runner:
         operator = Fixed(COMMAND) if operator is None else operator
-        return Runner(policy, driver, operator, clock=clock, observer=keep, **changes)
+        return Runner(policy, driver, operator, clock=clock, observer=keep, **{"preflight_seconds": 0.0, **changes})
 
     return call
 
@@ -72,10 +72,10 @@ def test_drives_the_robot_by_the_policy(
     for record in ran:  # the same inputs, one after another, give the same targets bit for bit
         assert record.inputs is not None
         np.testing.assert_array_equal(twin.tick_vector(record.inputs), record.targets)
-        np.testing.assert_array_equal(record.inputs[-2:], np.float32(COMMAND))
         measured = dict(zip(driver.signals["joint_pos"], record.reading.signals["joint_pos"], strict=True))  # pyright: ignore[reportOptionalMemberAccess]
         expected = [np.float32(measured[name]) for name in ("hip", "thigh", "calf", "wheel")]
         np.testing.assert_array_equal(record.inputs[3:7], expected)
+    np.testing.assert_array_equal(ran[-1].inputs[-2:], np.float32(COMMAND))  # pyright: ignore[reportOptionalSubscript]
     farewell(driver)
 
 
@@ -132,10 +132,17 @@ def test_overruns_are_counted_and_do_not_shift_what_follows(
     assert late * 200.0 == pytest.approx(round(late * 200.0), abs=1e-6)
 
 
-def test_commands_are_held_to_their_trained_ranges(make: Callable[..., Runner], records: list[Record]) -> None:
-    make(Fixed((9.0, -9.0))).run(RAMP_SECONDS + 0.1)
-    inputs = next(record.inputs for record in records if record.inputs is not None)
-    np.testing.assert_array_equal(inputs[-2:], np.float32([1.5, -1.2]))
+def test_commands_are_held_to_their_trained_ranges_and_rates(
+    make: Callable[..., Runner], policy: Policy, records: list[Record]
+) -> None:
+    make(Fixed((9.0, -9.0))).run(RAMP_SECONDS + 1.5)
+    commands = np.array([record.inputs[-2:] for record in records if record.inputs is not None])
+    np.testing.assert_array_equal(commands[-1], np.float32([1.5, -1.2]))
+    rule = policy.spec.commands["command"]
+    assert rule.rate_limit is not None
+    first = np.array(rule.default) + [0.02 * rule.rate_limit[0], -0.02 * rule.rate_limit[1]]
+    np.testing.assert_allclose(commands[0], first, rtol=1e-6)
+    assert (np.abs(np.diff(commands, axis=0)) <= 0.02 * np.array(rule.rate_limit) + 1e-6).all()
 
 
 @pytest.mark.parametrize("command", [(1.0,), (math.nan, 0.0)])
@@ -237,7 +244,7 @@ def test_an_observer_that_fails_does_not_leave_the_robot_stiff(policy: Policy, d
             raise RobodistillError("the disk is full")
 
     with pytest.raises(RobodistillError, match="disk is full"):
-        Runner(policy, driver, Fixed(COMMAND), clock=clock, observer=observer).run(4.0)
+        Runner(policy, driver, Fixed(COMMAND), clock=clock, observer=observer, preflight_seconds=0.0).run(4.0)
     farewell(driver)
 
 
@@ -281,6 +288,18 @@ def test_limits_of_another_policy_are_refused(policy: Policy, driver: Any) -> No
         Runner(policy, driver, Fixed(COMMAND), limits=alien)
 
 
+def test_looks_at_the_robot_before_it_arms(make: Callable[..., Runner], driver: Any, records: list[Record]) -> None:
+    make(preflight_seconds=1.0).run(2.0)
+    assert [record.mode for record in records[:200]] == [Mode.PASSIVE] * 200
+    assert records[201].mode is Mode.RAMP
+    driver.calls.clear()
+    driver.faults = lambda r: dataclasses.replace(r, signals={n: 57.3 * v for n, v in r.signals.items()})
+    with pytest.raises(RobodistillError, match="calibrate its zero"):
+        make(preflight_seconds=1.0).run(2.0)
+    farewell(driver)
+    assert all(is_damping(command) for t, command in driver.written if t > 102.5)
+
+
 @pytest.mark.slow
 def test_paces_itself_in_real_time(policy: Policy, new_driver: Callable[..., Any]) -> None:
     """About a second of the real clock: as many ticks as the rates say, none of them drifting, and no spinning."""
@@ -292,7 +311,8 @@ def test_paces_itself_in_real_time(policy: Policy, new_driver: Callable[..., Any
             return real.now()
 
     robot, stamps = new_driver(Timed()), []
-    runner = Runner(policy, robot, Fixed(COMMAND), observer=lambda r: stamps.append(r.stamp), ramp_seconds=0.1)
+    keep = lambda r: stamps.append(r.stamp)  # noqa: E731
+    runner = Runner(policy, robot, Fixed(COMMAND), observer=keep, ramp_seconds=0.1, preflight_seconds=0.2)
     cpu = time.process_time()
     summary = runner.run(1.0)
     cpu = time.process_time() - cpu

@@ -1,0 +1,59 @@
+"""Graph: what runs a policy's network, onnxruntime or numpy alone; both read the same verified bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from robodistill_deploy.errors import RobodistillError
+
+Array = npt.NDArray[np.float32]
+Backend = Literal["onnxruntime", "numpy"]
+BACKENDS: tuple[Backend, ...] = ("onnxruntime", "numpy")
+
+
+class GraphError(RobodistillError):
+    """The graph failed while it ran."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    type: str
+    """As onnxruntime names it: ``tensor(float)``."""
+    shape: tuple[int | str | None, ...]
+    """A name or None stands for a size that is left open."""
+
+
+class Graph(Protocol):
+    """A loaded network."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: Mapping[str, str]
+    backend: str
+    """What runs it, with its version."""
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Return new arrays for the outputs called ``names``; a GraphError says what failed."""
+        ...
+
+
+def load_graph(data: bytes, path: Path, backend: str) -> Graph:
+    """Return the graph in ``data``, the contents of ``path``; a SpecError says why it cannot run here."""
+    if backend == "onnxruntime":
+        from robodistill_deploy.ort_graph import OrtGraph  # a computer without onnxruntime has the other
+
+        return OrtGraph(data, path)
+    if backend == "numpy":
+        from robodistill_deploy.numpy_graph import NumpyGraph
+
+        return NumpyGraph(data, path)
+    raise RobodistillError(f"backend {backend!r}: choose {' or '.join(BACKENDS)}")

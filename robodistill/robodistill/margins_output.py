@@ -1,0 +1,70 @@
+"""What a check on the simulated robot leaves: a table at the terminal, margins.json, and a plot of bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robodistill.files import write_json, writing
+from robodistill.margins import Margin, Trial
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def margins_dict(nominal: Trial, margins: Sequence[Margin], **about: Any) -> dict[str, Any]:
+    """Return what margins.json holds."""
+    return {
+        **about,
+        "passed": nominal.stood,
+        "nominal": asdict(nominal),
+        "margins": {margin.name: {**asdict(margin), "why": margin.why} for margin in margins},
+    }
+
+
+def write_margins(folder: Path, figures: dict[str, Any], margins: Sequence[Margin]) -> list[Path]:
+    """Write margins.json and margins.png into ``folder``; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "margins.json", folder / "margins.png"]
+    write_json(paths[0], figures)
+    with writing(paths[1]):
+        _plot(paths[1], margins)
+    return paths
+
+
+def margins_table(nominal: Trial, margins: Sequence[Margin]) -> Table:
+    """Return the table that the terminal shows."""
+    from rich.table import Table
+
+    table = Table("perturbation", "stands up to", "falls at", "how", box=None, pad_edge=False)
+    table.add_row("none, from lying", "yes" if nominal.stood else "no", "", nominal.why)
+    for margin in margins:
+        fails = "beyond what was tried" if margin.fails is None else f"{margin.fails:g} {margin.unit}"
+        table.add_row(margin.name, f"{margin.survives:g} {margin.unit}", fails, margin.why)
+    return table
+
+
+def _plot(path: Path, margins: Sequence[Margin]) -> None:
+    """Draw one bar a perturbation: green where it stands, grey where nobody knows, red from where it falls."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 0.6 + 0.55 * max(1, len(margins))), layout="constrained")
+    axes = figure.subplots()
+    for row, margin in enumerate(margins):
+        far = max(abs(t.level - margin.nominal) for t in margin.trials) or 1.0
+        stands = abs(margin.survives - margin.nominal) / far
+        axes.barh(row, stands, color="#12a37f")
+        label = f"{margin.survives:g} {margin.unit}"
+        if margin.fails is not None:
+            falls = abs(margin.fails - margin.nominal) / far
+            axes.barh(row, falls - stands, left=stands, color="#c9ced4")
+            axes.barh(row, 1.05 - falls, left=falls, color="#d6455d")
+            label += f"; falls at {margin.fails:g}"
+        axes.text(0.01, row, label, va="center", fontsize=8)
+    axes.set_yticks(range(len(margins)), [margin.name for margin in margins])
+    axes.set_xticks([])
+    axes.set_xlabel("distance from nominal, share of the largest level tried")
+    axes.invert_yaxis()
+    figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""``robodistill-run``: look at a policy file and prove it, on a machine without torch."""
+"""``robodistill-run``: look at a policy file, prove it and drive a robot with it, on a machine without torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from robodistill_deploy.difference import differences
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
 from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.verbs import run
 
 _DESCRIPTION = """\
-Look at a policy.onnx made by `robodistill export`, and prove that it works on this machine.
+Look at a policy.onnx made by `robodistill export`, prove that it works on this machine, drive a robot with it.
 Needs numpy and onnxruntime, no torch.
 
 The file holds the network and everything a robot must know to use it: signals, joint order, gains,
@@ -27,9 +28,11 @@ _EPILOG = """\
 before a policy drives a robot for the first time:
   1. robodistill-run selftest policy.onnx    does it compute here what it computed where it was made?
   2. robodistill-run inspect policy.onnx     are joints, gains and limits those of the robot's data sheet?
+  3. robodistill-run run policy.onnx --driver sim --dry-run    do names and limits fit?
 
 in your own program:
   from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.verbs import run
   policy = load_policy("policy.onnx")
   policy.bind_joints(robot_joint_names)      your robot's order, matched by name
   targets = policy.tick({"joint_pos": ..., "imu_gyro": ...})
@@ -93,7 +96,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     )
     selftest.add_argument("policy", help="the file, such as policy.onnx")
     selftest.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
-    return parser, {"inspect": _inspect, "selftest": _selftest}
+    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs)}
 
 
 def _inspect(options: argparse.Namespace) -> None:

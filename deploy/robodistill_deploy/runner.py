@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -87,36 +88,51 @@ class Summary(NamedTuple):
 Observer = Callable[[Record], None]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a run may be told besides policy, robot and operator."""
+
+    limits: SafetyLimits | None = None
+    """Thresholds other than the policy file's."""
+    command_rate: float = COMMAND_RATE
+    """[Hz] of command ticks"""
+    ramp_seconds: float = RAMP_SECONDS
+    """[s] from the measured pose to the policy's default pose"""
+    preflight_seconds: float = PREFLIGHT_SECONDS
+    """[s] that the robot is looked at before it may be armed; 0 arms it unseen, for simulations"""
+
+
+DEFAULTS = Settings()
+
+
 class Runner:
-    """One policy on one robot. Not for two threads; ``stop`` may be called from anywhere, such as a signal handler."""
+    """One policy on one robot, in one thread; ``stop`` may be called from anywhere, such as a signal handler."""
 
     def __init__(
         self,
         policy: Policy,
         driver: Driver,
         operator: Operator,
+        settings: Settings = DEFAULTS,
         *,
-        limits: SafetyLimits | None = None,
         observer: Observer | None = None,
-        command_rate: float = COMMAND_RATE,
-        ramp_seconds: float = RAMP_SECONDS,
-        preflight_seconds: float = PREFLIGHT_SECONDS,
         clock: Clock | None = None,
     ) -> None:
-        """Match names and prepare; nothing is opened yet. ``limits`` default to the policy file's."""
+        """Match names and prepare; nothing is opened yet."""
         interface = policy.spec.interface
-        if command_rate * interface.control_dt < 1.0:
+        self.command_rate = settings.command_rate
+        if self.command_rate * interface.control_dt < 1.0:
             raise SpecError(
-                f"command_rate {command_rate:g} Hz is below the policy's {1.0 / interface.control_dt:g} Hz; raise it"
+                f"command_rate {self.command_rate:g} Hz is below the policy's {1.0 / interface.control_dt:g} Hz; raise it"
             )
         self.policy, self.driver, self.operator = policy, driver, operator
         self.layout = Layout(interface, driver.joints, driver.signals)
         spec = policy.spec
-        self.filter = SafetyFilter(self.layout, limits or spec.safety, spec.envelope.observations)
-        self._machine = Machine(interface, spec.robot.stand_up, ramp_seconds)
+        self.filter = SafetyFilter(self.layout, settings.limits or spec.safety, spec.envelope.observations)
+        self._machine = Machine(interface, spec.robot.stand_up, settings.ramp_seconds)
         self._inputs = PolicyInputs(spec, self.layout)
-        self._preflight_seconds = preflight_seconds
-        self._observer, self._rate, self._clock = observer, command_rate, clock or MonotonicClock()
+        self._preflight_seconds = settings.preflight_seconds
+        self._observer, self._clock = observer, clock or MonotonicClock()
         self._why = ""
         self._forget()
 
@@ -128,6 +144,11 @@ class Runner:
         self._policy_ticks, self._missed_policies = 0, 0
         self._latency = Latency()
         self._seen = Observation(self.policy.spec, self.driver, self._preflight_seconds)
+
+    @property
+    def trip(self) -> Event | None:
+        """Return what tripped, if anything has."""
+        return self._state.trip
 
     def stop(self, why: str) -> None:
         """Latch damping at the next tick and end the run after the farewell."""
@@ -151,14 +172,14 @@ class Runner:
 
     def _drive(self, seconds: float) -> Summary:
         begin = self._clock.now()
-        commands = Schedule(1.0 / self._rate, begin)
+        commands = Schedule(1.0 / self.command_rate, begin)
         ticks = 0
         while not self._why:
             due = self._next(commands)
             self._clock.sleep_until(min(due, begin + seconds))
             if due >= begin + seconds:
                 break
-            self._tick(due)
+            self.tick(due)
             ticks += 1
             if commands.is_due(due):
                 commands.advance(self._clock.now())
@@ -178,8 +199,11 @@ class Runner:
             return commands.due
         return min(commands.due, policy.due)
 
-    def _tick(self, due: float) -> None:
-        """Read, filter and publish; let the policy run where ``due`` [s] is a time of its clock, too."""
+    def tick(self, due: float) -> None:
+        """Read, filter and publish; let the policy run where ``due`` [s] is a time of its clock, too.
+
+        ``run`` calls it in time; call it yourself only where another loop keeps the time.
+        """
         t, woke = self._clock.now(), time.perf_counter()
         offered = self.driver.read()
         self._state = state = self.filter.admit(self._state, offered)
@@ -245,7 +269,7 @@ class Runner:
     def _farewell(self) -> None:
         """Damp for a moment, then let go. A second interrupt closes at once."""
         try:
-            schedule = Schedule(1.0 / self._rate, self._clock.now())
+            schedule = Schedule(1.0 / self.command_rate, self._clock.now())
             end = self._clock.now() + FAREWELL
             while self._clock.now() < end:
                 self.driver.write(self.filter.damping)

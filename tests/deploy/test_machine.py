@@ -58,7 +58,7 @@ def test_stays_passive_until_armed_and_measured(face: InterfaceSpec) -> None:
 
 
 def test_ramps_from_the_measured_pose(face: InterfaceSpec) -> None:
-    begin = DEFAULT + [0.2, -0.3, 0.4, 0.0]
+    begin = np.add(DEFAULT, [0.2, -0.3, 0.4, 0.0])
     steps = drive(Machine(face), begin, RAMP_SECONDS + 0.1)
     assert modes(steps) == [Mode.RAMP, Mode.POLICY]
     goals = np.array([step.goal for step in steps if step.goal is not None])
@@ -95,12 +95,12 @@ def test_damping_comes_from_any_mode_and_stays(face: InterfaceSpec) -> None:
 
 def test_a_joint_that_does_not_follow_is_named(face: InterfaceSpec) -> None:
     machine = Machine(face)
-    stuck = DEFAULT + [0.0, 0.6, 0.0, 0.0]
+    stuck = np.add(DEFAULT, [0.0, 0.6, 0.0, 0.0])
     state = machine.step(MachineState(), stuck, arm=True, tripped=False, t=0.0).state
     step = machine.step(state, stuck, arm=True, tripped=False, t=RAMP_SECONDS + DT)
     assert step.state.mode is Mode.RAMP
     assert "'thigh' is 0.6 rad from" in step.fault
-    near = machine.step(state, DEFAULT + [0.0, 0.4, 0.0, 0.0], arm=True, tripped=False, t=RAMP_SECONDS + DT)
+    near = machine.step(state, np.add(DEFAULT, [0.0, 0.4, 0.0, 0.0]), arm=True, tripped=False, t=RAMP_SECONDS + DT)
     assert near.fault == ""
     assert near.state.mode is Mode.POLICY
 
@@ -112,7 +112,7 @@ def test_what_is_not_driven_by_position_needs_no_ramp(face: InterfaceSpec) -> No
 
 
 def test_refuses_a_stand_up_for_another_robot(face: InterfaceSpec) -> None:
-    with pytest.raises(SpecError, match="4 positions, one has 1.0 s and 2"):
+    with pytest.raises(SpecError, match=r"4 positions, one has 1\.0 s and 2"):
         Machine(face, (Pose(1.0, (0.0, 0.0)),))
     with pytest.raises(SpecError, match="above 0"):
         Machine(face, (Pose(0.0, (0.0, 0.0, 0.0, 0.0)),))

@@ -42,6 +42,16 @@ class SafetyFilter:
         for array in (kp, kd, damping, none, twist):
             array.flags.writeable = False  # they are handed out with every command
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Return the rules that watch this robot; what is missing, no signal of the driver can tell."""
+        plan = self.plan
+        off = {
+            "attitude": plan.quaternion is None, "tilt": plan.quaternion is None, "fall": plan.gyro is None,
+            "position_range": not plan.range.names, "training_range": not plan.training.names,
+        }  # fmt: skip
+        return tuple(name for name, _ in (*AT_ONCE, *PERSISTENT) if not off.get(name, False))
+
     def admit(self, state: FilterState, reading: Reading | None) -> FilterState:
         """Take ``reading`` if it is newer than what was seen, by stamp and by the robot's own count."""
         last = state.reading

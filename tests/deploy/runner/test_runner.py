@@ -16,7 +16,7 @@ from robodistill_deploy.clock import MonotonicClock
 from robodistill_deploy.errors import DriverError, RobodistillError, SpecError
 from robodistill_deploy.machine import RAMP_SECONDS, Mode
 from robodistill_deploy.operators import Fixed, Operation, Scripted
-from robodistill_deploy.runner import FAREWELL, Record, Runner
+from robodistill_deploy.runner import FAREWELL, Record, Runner, Settings
 from robodistill_deploy.runtime import Policy
 from robodistill_deploy.safety import limits_for
 
@@ -39,7 +39,8 @@ def make(policy: Policy, driver: Any, clock: Any, records: list[Record]) -> Call
 
     def call(operator: Any = None, **changes: Any) -> Runner:
         operator = Fixed(COMMAND) if operator is None else operator
-        return Runner(policy, driver, operator, clock=clock, observer=keep, **{"preflight_seconds": 0.0, **changes})
+        settings = Settings(**{"preflight_seconds": 0.0, **changes})
+        return Runner(policy, driver, operator, settings, clock=clock, observer=keep)
 
     return call
 
@@ -140,7 +141,7 @@ def test_commands_are_held_to_their_trained_ranges_and_rates(
     np.testing.assert_array_equal(commands[-1], np.float32([1.5, -1.2]))
     rule = policy.spec.commands["command"]
     assert rule.rate_limit is not None
-    first = np.array(rule.default) + [0.02 * rule.rate_limit[0], -0.02 * rule.rate_limit[1]]
+    first = np.add(rule.default, [0.02 * rule.rate_limit[0], -0.02 * rule.rate_limit[1]])
     np.testing.assert_allclose(commands[0], first, rtol=1e-6)
     assert (np.abs(np.diff(commands, axis=0)) <= 0.02 * np.array(rule.rate_limit) + 1e-6).all()
 
@@ -243,8 +244,10 @@ def test_an_observer_that_fails_does_not_leave_the_robot_stiff(policy: Policy, d
         if record.mode is Mode.POLICY:
             raise RobodistillError("the disk is full")
 
+    settings = Settings(preflight_seconds=0.0)
+    runner = Runner(policy, driver, Fixed(COMMAND), settings, clock=clock, observer=observer)
     with pytest.raises(RobodistillError, match="disk is full"):
-        Runner(policy, driver, Fixed(COMMAND), clock=clock, observer=observer, preflight_seconds=0.0).run(4.0)
+        runner.run(4.0)
     farewell(driver)
 
 
@@ -285,7 +288,7 @@ def test_limits_of_another_policy_are_refused(policy: Policy, driver: Any) -> No
     limits = limits_for(policy.spec.interface)
     alien = dataclasses.replace(limits, damping_kd={"legs": (1.0, 1.0)})
     with pytest.raises(SpecError, match="'legs' has 2 values for 3 names"):
-        Runner(policy, driver, Fixed(COMMAND), limits=alien)
+        Runner(policy, driver, Fixed(COMMAND), Settings(limits=alien))
 
 
 def test_looks_at_the_robot_before_it_arms(make: Callable[..., Runner], driver: Any, records: list[Record]) -> None:
@@ -312,7 +315,7 @@ def test_paces_itself_in_real_time(policy: Policy, new_driver: Callable[..., Any
 
     robot, stamps = new_driver(Timed()), []
     keep = lambda r: stamps.append(r.stamp)  # noqa: E731
-    runner = Runner(policy, robot, Fixed(COMMAND), observer=keep, ramp_seconds=0.1, preflight_seconds=0.2)
+    runner = Runner(policy, robot, Fixed(COMMAND), Settings(ramp_seconds=0.1, preflight_seconds=0.2), observer=keep)
     cpu = time.process_time()
     summary = runner.run(1.0)
     cpu = time.process_time() - cpu

@@ -92,7 +92,7 @@ def test_a_long_pause_opens_no_window_for_a_jump(rig: Any, walking: FilterState)
         ("thigh", 2.0, {}, 0.8 + 20.0 / 40.0),
         ("thigh", 2.0, {"joint_vel": {"thigh": -10.0}}, 0.8 + (20.0 - 9.0) / 40.0),
         ("thigh", -1.0, {"joint_vel": {"thigh": -10.0}}, 0.8 + (-20.0 - 9.0) / 40.0),
-        # wheel: 0.7 (v* - v) <= 3
+        # the wheel's effort is 0.7 (v* - v), at most 3
         ("wheel", 9.0, {"joint_vel": {"wheel": 2.0}}, 2.0 + 3.0 / 0.7),
         # arm: e - 0.2 v >= -3
         ("arm", -2.9, {"joint_vel": {"arm": 1.0}}, -2.8),

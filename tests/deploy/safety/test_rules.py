@@ -24,8 +24,8 @@ def held(rig: Any, state: FilterState, seconds: float, own: dict[str, Any]) -> F
 
 
 def stepped(
-    rig: Any, state: FilterState, *, t: float | None = None, reading: Any = "new", operator: float = 0.0, late: float = 0.0,
-    values: Any = None,
+    rig: Any, state: FilterState, *, t: float | None = None, reading: Any = "new", operator: float = 0.0,
+    late: float = 0.0, values: Any = None,
 ) -> FilterState:  # fmt: skip
     """One step of DT with one thing wrong."""
     t = state.t + DT if t is None else t
@@ -153,8 +153,8 @@ def test_holds_its_peace_just_before(rig: Any, walking: FilterState, rule: str) 
 @pytest.mark.parametrize("rule", [name for name, _ in PERSISTENT])
 def test_a_glitch_does_not_trip(rig: Any, walking: FilterState, rule: str) -> None:
     """Shorter than the persistence, with a break, again and again."""
-    own = {"position_range": {"joint_pos": {"hip": 1.2}}, "tilt": tilted(2.0), "training_range": {"imu_gyro": {"z": 50.0}}}
-    own["fall"] = {**tilted(0.9), "imu_gyro": {"y": 9.0}}
+    own = {"position_range": {"joint_pos": {"hip": 1.2}}, "training_range": {"imu_gyro": {"z": 50.0}}}
+    own |= {"tilt": tilted(2.0), "fall": {**tilted(0.9), "imu_gyro": {"y": 9.0}}}
     state = walking
     for _ in range(20):
         state = held(rig, state, 0.02 if rule != "training_range" else 0.095, own[rule])

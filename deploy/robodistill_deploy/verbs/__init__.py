@@ -1,0 +1,1 @@
+"""Verbs of ``robodistill-run`` that are more than a print: one module each, its docstring is its help."""

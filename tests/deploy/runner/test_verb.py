@@ -1,0 +1,172 @@
+"""``robodistill-run run``: words to a driver, one-line errors, what is said, and how a run ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robodistill_deploy import cli
+from robodistill_deploy.driver_options import find_driver, make_driver
+from robodistill_deploy.errors import DriverError
+
+LINK = '''
+import time
+import numpy as np
+from robodistill_deploy.drivers.base import Reading
+
+JOINTS = ("wheel", "calf", "hip", "thigh")
+
+class Link:
+    joints = JOINTS
+    signals = {"imu_gyro": ("x", "y", "z"), "joint_vel": JOINTS, "joint_pos": ("hip", "thigh", "calf", "wheel")}
+    log = []
+
+    def __init__(self, *, port: int = 1, gain: float = 1.0, name: str = "a", quiet: bool = False, lean: float = 0.0):
+        self.options = (port, gain, name, quiet)
+        self.lean, self.count = lean, 0
+        self.pose = dict(zip(self.signals["joint_pos"], (0.1, 0.8, -1.5, 0.0)))
+
+    def open(self):
+        Link.log.append("open")
+
+    def read(self):
+        self.count += 1
+        q = np.array(list(self.pose.values())) + [0, self.lean * (self.count > 700), 0, 0]
+        gyro = np.array([1e-6 * self.count, 0.0, 0.0])
+        return Reading(time.monotonic(), self.count, {"imu_gyro": gyro, "joint_vel": np.zeros(4), "joint_pos": q})
+
+    def write(self, command):
+        Link.log.append(command)
+        for i, name in enumerate(JOINTS):
+            if command.kp[i] > 0:
+                self.pose[name] = float(command.position[i])
+
+    def close(self):
+        Link.log.append("close")
+
+class Needy:
+    def __init__(self, *, host: str):
+        pass
+'''
+
+
+@pytest.fixture
+def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "planted_link.py").write_text(LINK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("planted_link")
+    sys.modules.pop("planted_link", None)
+
+
+def test_words_become_the_types_that_the_driver_asks_for(link: Any) -> None:
+    made = make_driver("planted_link:Link", ["port=7", "gain=2", "name=3", "quiet=true"])
+    assert made.options == (7, 2.0, "3", True)  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(made.options[1], float)  # pyright: ignore[reportAttributeAccessIssue]
+    assert find_driver("planted_link:Link") is link.Link
+
+
+@pytest.mark.usefixtures("link")
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("planted_link:Link", ["prot=7"], "unknown option 'prot': did you mean 'port'"),
+        ("planted_link:Link", ["port"], "write it as key=value"),
+        ("planted_link:Link", ["port=many"], "must be a whole number"),
+        ("planted_link:Link", ["quiet=1"], "must be true or false"),
+        ("planted_link:Needy", [], "needs --set host="),
+        ("unitre", [], "unknown driver 'unitre'"),
+    ],
+)
+def test_a_wrong_word_names_the_fix(name: str, words: list[str], message: str) -> None:
+    with pytest.raises(DriverError, match=message):
+        make_driver(name, words)
+
+
+def test_a_dry_run_moves_nothing(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(path), "--driver", "planted_link:Link", "--command", "0.5", "0.2", "--dry-run"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "4, matched by name" in said
+    assert "0.5 0.2" in said
+    assert "stale" in said
+    assert "tilt," not in said.split("rules on")[1].splitlines()[0]  # the toy has no attitude to watch
+    assert link.Link.log == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--command", "1"], "has 1 numbers, the policy reads 2: vx, yaw_rate"),
+        (["--command", "5", "0"], "vx 5 is outside what was trained, [-1, 1.5]"),
+        (["--set", "gian=2"], "did you mean 'gain'"),
+        (["--backend", "tensorrt"], "onnxruntime or numpy"),
+        (["--rate", "10"], "raise it"),
+    ],
+)
+@pytest.mark.usefixtures("link")
+def test_errors_are_one_line(path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(path), "--driver", "planted_link:Link", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_runs_and_says_what_happened(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(path), "--driver", "planted_link:Link", "--command", "0.1", "0", "--seconds", "3.5"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[-1] for line in said.splitlines()[:2]] == ["passive", "ramp"]
+    assert "ended in policy" in said
+    assert "\r" not in said  # no terminal, no live line
+    assert (link.Link.log[0], link.Link.log[-1]) == ("open", "close")
+
+
+@pytest.mark.slow
+def test_a_trip_is_an_error_at_the_end(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    del link
+    words = ["run", str(path), "--driver", "planted_link:Link", "--set", "lean=9.0", "--seconds", "4.2"]
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert "TRIP position_range: joint_pos of 'thigh'" in out
+    assert "ended in damping" in out
+    assert err.startswith("robodistill-run: stopped by position_range: joint_pos of 'thigh'")
+
+
+@pytest.mark.slow
+def test_ctrl_c_damps_and_closes(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    assert cli.main(["run", str(path), "--driver", "planted_link:Link"]) == 0
+    assert "ended in ramp" in capsys.readouterr().out
+    last = link.Link.log[-2]
+    assert not last.kp.any()
+    assert (last.kd > 0.0).all()
+    assert link.Link.log[-1] == "close"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("link")
+def test_sigterm_ends_the_process_cleanly(path: Path, tmp_path: Path) -> None:
+    script = "import sys; from robodistill_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", script, "run", str(path), "--driver", "planted_link:Link"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "passive" in process.stdout.readline()  # it runs
+        time.sleep(0.2)
+        process.terminate()
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "ended in passive" in said

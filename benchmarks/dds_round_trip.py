@@ -22,7 +22,7 @@ import numpy as np
 
 from robodistill_deploy.drivers.base import Command, Reading
 from robodistill_deploy.drivers.unitree.dds import Participant, Reader, configuration, try_write
-from robodistill_deploy.drivers.unitree.driver import (
+from robodistill_deploy.drivers.unitree.go2 import (
     COMMAND_TOPIC,
     JOINTS,
     STATE_TOPIC,

@@ -11,7 +11,7 @@ pytest.importorskip("cyclonedds", reason="needs cyclonedds, which is installed w
 from cyclonedds.idl import IdlStruct, IdlUnion, make_idl_struct, types
 
 from robodistill_deploy.drivers.unitree.api_types import Request_, Response_
-from robodistill_deploy.drivers.unitree.driver import LowCmd_, LowState_, WirelessController_
+from robodistill_deploy.drivers.unitree.go2 import LowCmd_, LowState_, WirelessController_
 
 TYPES = [LowCmd_, LowState_, WirelessController_, Request_, Response_]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from robodistill_deploy.drivers.base import Command
-from robodistill_deploy.drivers.unitree.driver import UnitreeDriver
+from robodistill_deploy.drivers.unitree.go2 import UnitreeDriver
 from robodistill_deploy.errors import DriverError
 
 
@@ -43,6 +43,7 @@ def main(readings: int = 0, pause: float = 0.0, until_back: bool = False, **opti
     last = {name: values.tolist() for name, values in reading.signals.items()}
     held = None if reading.remote is None else [reading.remote.axes.tolist(), sorted(reading.remote.buttons)]
     driver.close()
+    driver.rejected.pop("stalled", None)
     print(
         json.dumps({"saw": {"seen": seen, "last": last, "remote": held, "received": driver.received,
                             "rejected": driver.rejected}}),

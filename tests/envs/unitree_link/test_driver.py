@@ -15,7 +15,7 @@ from robodistill_deploy.errors import DriverError
 pytest.importorskip("cyclonedds", reason="needs cyclonedds, which is installed with robodistill[dds]")
 
 from robodistill_deploy.drivers.unitree.dds import configuration
-from robodistill_deploy.drivers.unitree.driver import JOINTS, LEGS, UnitreeDriver
+from robodistill_deploy.drivers.unitree.go2 import JOINTS, LEGS, UnitreeDriver
 
 POSITION = (np.arange(20) * 0.125 - 0.5).tolist()
 

@@ -11,7 +11,7 @@ pytest.importorskip("cyclonedds", reason="needs cyclonedds, which is installed w
 
 from robodistill.config import compose
 from robodistill_deploy.drivers.base import Command
-from robodistill_deploy.drivers.unitree.driver import JOINTS
+from robodistill_deploy.drivers.unitree.go2 import JOINTS
 from robodistill_deploy.errors import RobodistillError
 
 
@@ -74,7 +74,7 @@ def test_a_robot_with_other_joints_has_no_such_link(network: Any, tmp_path: Path
 def test_stop_values_and_motors_that_are_off_take_no_part() -> None:
     import numpy as np
 
-    from robodistill_deploy.drivers.unitree.driver import fill, low_level_command
+    from robodistill_deploy.drivers.unitree.go2 import fill, low_level_command
     from robodistill_envs.simrobot.links.unitree import commanded
 
     slots = np.arange(12)

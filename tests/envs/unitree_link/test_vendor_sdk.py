@@ -15,7 +15,7 @@ pytest.importorskip("cyclonedds", reason="needs cyclonedds, which is installed w
 pytest.importorskip("unitree_interface", reason="needs far-unitree-sdk, which has wheels for Python 3.11 on x86-64")
 
 from robodistill_deploy.drivers.unitree.dds import configuration
-from robodistill_deploy.drivers.unitree.driver import JOINTS
+from robodistill_deploy.drivers.unitree.go2 import JOINTS
 
 pytestmark = pytest.mark.slow
 

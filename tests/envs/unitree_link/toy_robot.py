@@ -13,7 +13,7 @@ import numpy as np
 from robodistill_deploy.drivers.base import Remote
 from robodistill_deploy.drivers.unitree import motion_switcher, remote
 from robodistill_deploy.drivers.unitree.dds import Participant, configuration, try_write
-from robodistill_deploy.drivers.unitree.driver import COMMAND_TOPIC, STATE_TOPIC, LowCmd_, LowState_
+from robodistill_deploy.drivers.unitree.go2 import COMMAND_TOPIC, STATE_TOPIC, LowCmd_, LowState_
 from robodistill_deploy.drivers.unitree.messages import LOW_CMD, LOW_STATE
 
 POSITION = np.arange(20) * 0.125 - 0.5

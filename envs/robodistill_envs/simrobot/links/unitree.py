@@ -15,7 +15,7 @@ import numpy as np
 from robodistill_deploy.drivers.base import Array, Command, Reading, Remote
 from robodistill_deploy.drivers.unitree import motion_switcher, remote
 from robodistill_deploy.drivers.unitree.dds import Participant, check_interface, configuration, try_write
-from robodistill_deploy.drivers.unitree.driver import (
+from robodistill_deploy.drivers.unitree.go2 import (
     COMMAND_TOPIC,
     JOINTS,
     LEGS,

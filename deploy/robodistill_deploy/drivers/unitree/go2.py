@@ -121,13 +121,13 @@ class UnitreeDriver:
         """
         topics, last, self._read_at = self._open, self._read_at, time.monotonic()
         if self._read_at - last > _STALL:
-            self.rejected["stalled"] += len(topics.states.take())
+            self._count("stalled", len(topics.states.take()))
         for sample in topics.states.take():
             state = LOW_STATE.decode(sample.wire)
             if state is None:
-                self.rejected["size"] += 1
+                self._count("size")
             elif LOW_STATE.crc(state) != state["crc"]:
-                self.rejected["check sum"] += 1
+                self._count("check sum")
             else:
                 self.received += 1
                 self._reading = self._measured(state, topics.remotes)
@@ -142,7 +142,7 @@ class UnitreeDriver:
         topics = self._open
         fill(self._record, command)
         if not try_write(topics.commands, LowCmd_(LOW_CMD.encode(self._record))):
-            self.rejected["unsent"] += 1
+            self._count("unsent")
 
     def close(self) -> None:
         """Leave the robot's network. The last command stays the last: be damped before."""
@@ -156,6 +156,10 @@ class UnitreeDriver:
             raise DriverError("the unitree driver is not open; call open() first")
         return self._topics
 
+    def _count(self, reason: str, times: int = 1) -> None:
+        if times:
+            self.rejected[reason] += times
+
     def _find(self) -> None:
         end = time.monotonic() + self._timeout
         while self.read() is None:
@@ -166,7 +170,7 @@ class UnitreeDriver:
 
     def _why_not_found(self) -> str:
         where = f"interface {self._interface}, domain {self._domain}"
-        if self.rejected:
+        if self.rejected["check sum"] or self.rejected["size"]:
             return (
                 f"every {STATE_TOPIC} on {where} is damaged ({dict(self.rejected)}); is it a Go2 with current firmware?"
             )

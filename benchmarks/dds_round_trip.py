@@ -32,7 +32,7 @@ from robodistill_deploy.drivers.unitree.go2 import (
 )
 from robodistill_deploy.drivers.unitree.messages import LOW_CMD, LOW_STATE
 from robodistill_deploy.runtime import Policy, load_policy
-from robodistill_deploy.safety import FilterState, SafetyFilter, Sensors, Target, limits_for
+from robodistill_deploy.safety import FilterState, SafetyFilter, Sensors, Target
 from robodistill_deploy.safety.layout import Layout
 
 RATE, DOMAIN, PORTS = 500.0, 77, 19000
@@ -93,11 +93,11 @@ def collect(commands: Reader, sent: dict[int, float], trips: dict[int, float], u
                 trips[tick] = now - start
 
 
-def responder(policy: Policy, driver: UnitreeDriver) -> Callable[[Reading], Command]:
-    """Return what makes a command out of a reading: the policy, then the safety filter."""
+def responder(policy: Policy, driver: UnitreeDriver, tripped: list[str]) -> Callable[[Reading], Command]:
+    """Return what makes a command out of a reading: the policy, then the safety filter; note why it ``tripped``."""
     interface = policy.spec.interface
     layout = Layout(interface, driver.joints, driver.signals)
-    safety = SafetyFilter(layout, limits_for(interface), policy.spec.envelope.observations)
+    safety = SafetyFilter(layout, policy.spec.safety, policy.spec.envelope.observations)
     sources, sinks, start = [], [], 0
     for signal in interface.signals:
         if signal.source != "command":
@@ -117,7 +117,8 @@ def responder(policy: Policy, driver: UnitreeDriver) -> Callable[[Reading], Comm
         target = Target(policy.tick_vector(inputs), now, by_policy=True)
         state, command, _ = safety.step(state, Sensors(reading, now), target, now)
         if state.trip is not None:
-            raise SystemExit(f"the safety filter tripped: {state.trip}")
+            tripped.append(str(state.trip))
+            state = FilterState()
         return command
 
     return respond
@@ -131,15 +132,15 @@ def run(path: Path) -> None:
     driver = UnitreeDriver(
         domain=DOMAIN, config=configuration("lo", PORTS), release_sport_mode=False, timeout=60.0
     )
-    respond = responder(policy, driver)
+    tripped: list[str] = []
+    respond = responder(policy, driver, tripped)
     child = subprocess.Popen(
         [sys.executable, __file__, "robot", json.dumps(default)], stdout=subprocess.PIPE, text=True
     )
     driver.open()
-    busy, cpu, since = [], 0.0, 0.0
-    for answered in range(10**9):
-        if not driver.wait(1.0):
-            break
+    busy: list[float] = []
+    cpu = since = last = 0.0
+    while driver.wait(1.0):
         woke = time.monotonic()
         reading = driver.read()
         if reading is None:
@@ -147,15 +148,17 @@ def run(path: Path) -> None:
         command = dataclasses.replace(respond(reading), velocity=np.full(len(JOINTS), float(reading.tick)))
         driver.write(command)
         last = time.monotonic()
-        busy.append(last - woke)
-        if answered == int(WARM_UP_S * RATE):
+        if reading.tick <= WARM_UP_S * RATE:
             cpu, since = time.process_time(), last
+        else:
+            busy.append(last - woke)
     used = (time.process_time() - cpu) / (last - since)
     output, _ = child.communicate(timeout=30.0)
-    report(json.loads(output), np.array(busy[int(WARM_UP_S * RATE) :]), used, driver)
+    report(json.loads(output), np.array(busy), used)
+    print(f"Dropped by the driver: {dict(driver.rejected) or 'nothing'}. Trips of the filter: {len(tripped)} {tripped[:3]}")
 
 
-def report(robot: dict, busy: np.ndarray, used: float, driver: UnitreeDriver) -> None:
+def report(robot: dict, busy: np.ndarray, used: float) -> None:
     """Print what both sides measured."""
     trips = np.array(robot["trips"])
     print("| [us] | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|")
@@ -164,7 +167,6 @@ def report(robot: dict, busy: np.ndarray, used: float, driver: UnitreeDriver) ->
         print(f"| {name} | " + " | ".join(f"{1e6 * figure:.0f}" for figure in figures) + " |")
     print(f"\n{len(trips)} of {robot['states']} states answered, the others overwritten by the next one before a late")
     print(f"reader woke. Processor: robot {100 * robot['cpu']:.1f} %, runner {100 * used:.1f} % of a core.")
-    print(f"Dropped by the driver: {dict(driver.rejected) or 'nothing'}.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def main(readings: int = 0, pause: float = 0.0, until_back: bool = False, **opti
     start = time.monotonic()
     try:
         driver.open()
+        driver.open()  # which changes nothing
     except DriverError as error:
         print(json.dumps({"error": str(error), "after": time.monotonic() - start}), flush=True)
         return

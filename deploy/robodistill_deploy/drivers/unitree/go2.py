@@ -97,7 +97,9 @@ class UnitreeDriver:
         """Reason -> how many states were dropped for it, or commands (``unsent``)"""
 
     def open(self) -> None:
-        """Find the robot, then release its sport mode. A DriverError says what is missing."""
+        """Find the robot, then release its sport mode, unless that is done. A DriverError says what is missing."""
+        if self._topics is not None:
+            return
         if not self._config:
             check_interface(self._interface)
         self._reading, self._spoken, self._read_at = None, (-np.inf, None), time.monotonic()
@@ -121,7 +123,7 @@ class UnitreeDriver:
         """
         topics, last, self._read_at = self._open, self._read_at, time.monotonic()
         if self._read_at - last > _STALL:
-            self._count("stalled", len(topics.states.take()))
+            self._count("stalled", len(topics.states.take()) + len(topics.remotes.take()))
         for sample in topics.states.take():
             state = LOW_STATE.decode(sample.wire)
             if state is None:

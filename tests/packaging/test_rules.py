@@ -45,8 +45,10 @@ def test_layers_hold_and_planted_imports_break_them(copied_tree: Path) -> None:
     (copied_tree / "robodistill/robodistill/planted.py").write_text("X = 1\n")
     for package, forbidden in VIOLATIONS.items():
         (copied_tree / package / "planted.py").write_text(f"import {forbidden}\n")
+    (copied_tree / "envs/robodistill_envs/planted_dds.py").write_text("import cyclonedds\n")
     broken = lint_imports(copied_tree)
     assert broken.returncode == 1
+    assert "robodistill_envs.planted_dds -> cyclonedds" in broken.stdout
     for package, forbidden in VIOLATIONS.items():
         assert f"{Path(package).name}.planted -> {forbidden}" in broken.stdout
 

@@ -22,7 +22,7 @@ from robodistill_deploy.resolve import resolve
 
 CLIENTS = {
     "udp": "robodistill_deploy.drivers.udp:UdpDriver",
-    "unitree": "robodistill_deploy.drivers.unitree.driver:UnitreeDriver",
+    "unitree": "robodistill_deploy.drivers.unitree.go2:UnitreeDriver",
 }
 """Link -> the driver that speaks it."""
 _END_S = 5.0

@@ -129,6 +129,19 @@ class Policy(nn.Module):
 
         The latent must then mean the same in both, which the latent loss of distillation sees to.
         """
+        for _, source, target in self._head_pairs(teacher):
+            target.load_state_dict(source.state_dict())
+        self.raw_log_std.data.copy_(teacher.raw_log_std.data)
+
+    def share_head_with(self, teacher: Policy) -> None:
+        """Use the teacher's own normalisers of the actor's groups, actor and standard deviation: one, not two alike."""
+        self._head_pairs(teacher)
+        self.actor, self.raw_log_std = teacher.actor, teacher.raw_log_std
+        for group in self.config.groups:
+            self.normalizers[group] = teacher.normalizers[group]
+
+    def _head_pairs(self, teacher: Policy) -> list[tuple[str, nn.Module, nn.Module]]:
+        """Return (name, the teacher's, ours) of the head's modules; refuse heads that are not alike."""
         for name in ("groups", "activation", "latent_norm"):
             theirs, ours = getattr(teacher.config, name), getattr(self.config, name)
             if theirs != ours:
@@ -139,9 +152,7 @@ class Policy(nn.Module):
         pairs: list[tuple[str, nn.Module, nn.Module]] = [("actor", teacher.actor, self.actor), *norms]
         for name, source, target in pairs:
             check_same_shapes(name, source, target)
-        for _, source, target in pairs:
-            target.load_state_dict(source.state_dict())
-        self.raw_log_std.data.copy_(teacher.raw_log_std.data)
+        return pairs
 
     def _normalised(self, obs: Obs) -> dict[str, Tensor]:
         return {group: normalizer(obs[group]) for group, normalizer in self._group_normalizers()}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from robodistill_deploy.errors import SpecError
 from robodistill_policies.config import EncoderConfig
 from robodistill_policies.encoders.base import reset_state
 from robodistill_policies.latent import MAX_LOG_STD, MIN_LOG_STD, NOISE, LatentLayout
@@ -105,3 +106,23 @@ def test_unroll_is_repeated_step_with_stored_noise(make_policy: Make) -> None:
         torch.testing.assert_close(output.mean[t], expected.mean, rtol=0, atol=1e-5)
     other, _ = policy.unroll({**obs, NOISE: torch.randn(20, 6, 9)}, policy.initial_state(6), resets)
     assert not torch.allclose(other.mean, output.mean)
+
+
+def test_a_shared_head_is_one_head(make_policy: Make) -> None:
+    privileged = replace(GRU, type="robodistill_policies.encoders.mlp:MLPEncoder", groups=("privileged",), hidden=(8,))
+    teacher, student = make_policy(privileged), make_policy(GRU)
+    student.share_head_with(teacher)
+    obs, latent = observations(6), torch.randn(6, 6)
+    for parameter in (*teacher.actor.parameters(), teacher.raw_log_std):
+        parameter.data.add_(0.1)
+    teacher.update_normalizer({group: 3.0 * value for group, value in obs.items()})
+    ours, theirs = student.decide(obs, latent), teacher.decide(obs, latent)
+    assert torch.equal(ours.mean, theirs.mean)
+    assert torch.equal(ours.log_std, theirs.log_std)
+    copied = make_policy(GRU)
+    copied.copy_head_from(teacher)
+    teacher.raw_log_std.data.add_(0.1)  # a copy, unlike a shared head, stays behind
+    assert torch.equal(student.log_std, teacher.log_std)
+    assert not torch.equal(copied.log_std, teacher.log_std)
+    with pytest.raises(SpecError, match="latent_norm"):
+        make_policy(GRU, latent_norm="l2").share_head_with(teacher)

@@ -19,6 +19,7 @@ class Critic(nn.Module):
     def __init__(self, group_dims: Mapping[str, int], hidden: Sequence[int], activation: str = "elu") -> None:
         """Make the network for groups of these widths."""
         super().__init__()
+        self.group_dims, self.hidden, self.activation = dict(group_dims), tuple(hidden), activation
         self.groups = tuple(group_dims)
         starts = [0, *itertools.accumulate(group_dims.values())]
         self._columns = {g: slice(*ends) for g, ends in zip(group_dims, itertools.pairwise(starts), strict=True)}

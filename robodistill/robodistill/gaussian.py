@@ -24,3 +24,13 @@ def kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Tensor) -> 
     variance = torch.exp(2.0 * (log_std_p - log_std_q))
     distance = ((mean_p - mean_q) * torch.exp(-log_std_q)).square()
     return (0.5 * (variance + distance - 1.0) + log_std_q - log_std_p).sum(-1)
+
+
+def interpolate(
+    mean_a: Tensor, log_std_a: Tensor, mean_b: Tensor, log_std_b: Tensor, share: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and log_std of the Gaussian whose natural parameters lie a ``share`` of the way from a to b."""
+    precision_a, precision_b = torch.exp(-2.0 * log_std_a), torch.exp(-2.0 * log_std_b)
+    precision = (1.0 - share) * precision_a + share * precision_b
+    mean = ((1.0 - share) * precision_a * mean_a + share * precision_b * mean_b) / precision
+    return mean, -0.5 * torch.log(precision)

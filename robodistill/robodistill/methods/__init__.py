@@ -1,1 +1,1 @@
-"""Methods: one small module each, with the equations that the phases in ``method/<name>.yaml`` name."""
+"""What single methods need beyond the common parts: losses, hooks and networks, a module each."""

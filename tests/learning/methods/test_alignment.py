@@ -25,7 +25,7 @@ def pair() -> dict[str, Tensor]:
 def test_roa_is_the_norm_not_its_square(make_batch: Make) -> None:
     latents = pair()
     loss = roa.latent_gap(make_batch(latents), policy="teacher", toward="student")
-    assert float(loss) == pytest.approx((5.0 + 13.0 + 0.0) / 3.0)
+    assert loss.item() == pytest.approx((5.0 + 13.0 + 0.0) / 3.0)
     loss.backward()
     gradient = latents["teacher"].grad
     assert gradient is not None
@@ -48,7 +48,7 @@ def test_cts_regresses_where_the_student_drove_and_there_alone(make_batch: Make)
     latents = pair()
     role = torch.tensor([1, 0, 1])
     loss = cts.latent(make_batch(latents, data={"role": role}), student="student", teacher="teacher")
-    assert float(loss) == pytest.approx((25.0 / 2.0 + 0.0) / 2.0)
+    assert loss.item() == pytest.approx((25.0 / 2.0 + 0.0) / 2.0)
     loss.backward()
     gradient = latents["student"].grad
     assert gradient is not None

@@ -32,7 +32,7 @@ def test_the_estimate_is_compared_in_deviations(make_batch: Make, gaussian_polic
     batch = make_batch({"student": features()}, obs=obs, networks=networks)
     loss = estimator.estimate(batch, policy="student", critic="critic")
     # errors: -1, 2 and 1, -2
-    assert float(loss) == pytest.approx((1 + 4 + 1 + 4) / 4, rel=1e-4)
+    assert loss.item() == pytest.approx((1 + 4 + 1 + 4) / 4, rel=1e-4)
     assert float(batch.metrics["estimate_worst"]) == pytest.approx(2.0, rel=1e-4)
     (gradient,) = torch.autograd.grad(loss, batch.output("student").latent)
     assert gradient[:, 2:].abs().max() == 0.0  # z is not supervised
@@ -50,7 +50,7 @@ def test_the_target_is_what_the_step_led_to(make_batch: Make, gaussian_policy: P
         {"student": features()}, obs={"sensors": now}, data={"next_sensors": then}, networks=networks
     )
     loss = estimator.foretell(batch, policy="student", decoder="decoder", critic="critic")
-    assert float(loss) == pytest.approx(9.0 / 6.0, rel=1e-4)
+    assert loss.item() == pytest.approx(9.0 / 6.0, rel=1e-4)
     batch.data.pop("next_sensors")
     with pytest.raises(RobodistillError, match="next_sensors"):
         estimator.foretell(batch, policy="student", decoder="decoder", critic="critic")
@@ -69,7 +69,7 @@ def test_compression_is_a_mean_over_steps(make_batch: Make, gaussian_policy: Pol
     networks: dict[str, nn.Module] = {"student": gaussian_policy}
     once = bottleneck.compression(make_batch({"student": features()}, networks=networks), policy="student")
     # mean 1, -1 at s = 1: 1 nat; mean 0 at s = 2 and 1: (4 - 1 - 2 ln 2) / 2
-    assert float(once) == pytest.approx((1.0 + 0.5 * (3.0 - 2.0 * math.log(2.0))) / 2.0, rel=1e-6)
+    assert once.item() == pytest.approx((1.0 + 0.5 * (3.0 - 2.0 * math.log(2.0))) / 2.0, rel=1e-6)
     twice = make_batch({"student": features().repeat(5, 1)}, networks=networks)
     assert float(bottleneck.compression(twice, policy="student")) == pytest.approx(float(once), rel=1e-6)
     perfect = make_batch({"student": torch.zeros(4, 6)}, networks=networks)

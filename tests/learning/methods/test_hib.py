@@ -57,7 +57,7 @@ def test_decoder_by_hand(make_batch: Make, parts: dict[str, nn.Module]) -> None:
     given = features((1.0, 0.0), (0.0, 2.0))
     batch = make_batch({"student": given}, obs=privileged((0.0, 0.0), (0.0, -1.0)), networks=parts)
     loss = hib.decoded(batch, decoder="head", **NAMES)
-    assert float(loss) == pytest.approx((0.5 * 1.0 + 0.5 * 9.0) / 2.0, rel=1e-4)
+    assert loss.item() == pytest.approx((0.5 * 1.0 + 0.5 * 9.0) / 2.0, rel=1e-4)
     loss.backward()
     assert given.grad is not None
     assert given.grad.abs().max() > 0.0
@@ -68,7 +68,7 @@ def test_cosine_by_hand_and_its_target_stands_still(make_batch: Make, parts: dic
     obs = privileged((5.0, 0.0), (1.0, 0.0), (1.0, 0.0))
     batch = make_batch({"student": given}, obs=obs, networks=parts)
     loss = hib.cosine(batch, projector="head", target="slow", **NAMES)
-    assert float(loss) == pytest.approx(1.0 - (1.0 + 0.0 - 1.0) / 3.0, abs=1e-5)
+    assert loss.item() == pytest.approx(1.0 - (1.0 + 0.0 - 1.0) / 3.0, abs=1e-5)
     loss.backward()
     assert given.grad is not None
     assert all(p.grad is None for name in ("slow", "embedding") for p in parts[name].parameters())
@@ -106,7 +106,7 @@ def test_infonce_by_hand(make_batch: Make, parts: dict[str, nn.Module]) -> None:
     batch = make_batch({"student": given}, obs=privileged(*ways), networks=parts)
     loss = hib.infonce(batch, projector="head", embedding="embedding", temperature=1.0, **NAMES)
     # cosines of each with the four: 1, 0, 0, -1
-    assert float(loss) == pytest.approx(math.log(math.e + 2.0 + 1.0 / math.e) - 1.0, rel=1e-4)
+    assert loss.item() == pytest.approx(math.log(math.e + 2.0 + 1.0 / math.e) - 1.0, rel=1e-4)
     loss.backward()
     assert given.grad is not None
     embedding = parts["embedding"]

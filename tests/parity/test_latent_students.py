@@ -79,6 +79,6 @@ def test_a_file_answers_twice_alike(student: Callable[[str, str], Any], tmp_path
             {s.name: dict(zip(s.elements, tick[s.name], strict=True)) for s in spec.interface.signals}
             for tick in signals
         ]
-        answers.append([np.concatenate([v for v in file.tick(tick).values()]) for tick in named])
+        answers.append([np.concatenate(list(file.tick(tick).values())) for tick in named])
     assert np.array_equal(np.stack(answers[0]), np.stack(answers[1]))
     assert np.stack(answers[0]).std(0).max() > 0.0

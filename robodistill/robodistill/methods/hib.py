@@ -10,7 +10,7 @@ with z not detached in the actor. -I(Z; S^p) is bounded by one of three ``L_sim`
 
     decoder   - log N(s_p | W(z), I), up to a constant: cannot collapse
     cosine    - cos(P(z), sg(E_ema(s_p))): E learns from the return (``ground``), never from the cosine
-    infonce   - log softmax_j( cos(P(z_i), E(s_p_j)) / tau )_i: the other samples keep E apart (van den Oord et al. 2018)
+    infonce   - log softmax_j( cos(P(z_i), E(s_p_j)) / tau )_i: other samples keep E apart (van den Oord et al. 2018)
 
 A target that says the same of all worlds makes the cosine perfect and worthless, so its spread is watched.
 """

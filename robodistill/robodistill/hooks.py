@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from robodistill.segment import find
 
 
+@torch.no_grad()
 def ema(
     networks: Mapping[str, nn.Module], metrics: Mapping[str, Tensor], *, source: str, target: str, decay: float
 ) -> None:

@@ -69,8 +69,10 @@ def action_bounds(batch: Minibatch, *, policy: str, limit: float) -> Tensor:
     return excess.square().sum(-1).mean()
 
 
-def imitate_action(batch: Minibatch, *, policy: str, kind: Literal["mse", "huber", "l2"] = "mse") -> Tensor:
-    """Return the distance of the student's mean action to the label, mean over steps and dimensions.
+def imitate_action(
+    batch: Minibatch, *, policy: str, kind: Literal["mse", "huber", "l2"] = "mse", role: str = ""
+) -> Tensor:
+    """Return the distance of the student's mean action to the label, mean over dimensions and ``role``'s steps.
 
     ``huber`` has its knee at 1 (raw action); ``l2`` is the un-squared norm over the dimensions.
     """
@@ -80,17 +82,16 @@ def imitate_action(batch: Minibatch, *, policy: str, kind: Literal["mse", "huber
         error = (mean - label) * torch.exp(-batch["label_log_std"])
         batch.metrics["action_error_over_sigma"] = error.square().mean().sqrt()
     if kind == "mse":
-        return F.mse_loss(mean, label)
+        return batch.mean((mean - label).square().mean(-1), role)
     if kind == "huber":
-        return F.huber_loss(mean, label)
-    return (mean - label).norm(dim=-1).mean()
+        return batch.mean(F.huber_loss(mean, label, reduction="none").mean(-1), role)
+    return batch.mean((mean - label).norm(dim=-1), role)
 
 
-def imitate_latent(batch: Minibatch, *, policy: str) -> Tensor:
+def imitate_latent(batch: Minibatch, *, policy: str, role: str = "") -> Tensor:
     """Return the mean squared distance of the student's latent to the labeller's (RMA, eq. of phase 2)."""
     latent, label = batch.output(policy).latent, batch["label_latent"]
     _same_shape("latent and label", latent, label)
-    if "mirrored" in batch.data:
-        # what the labeller's latent of the reflected world would be, nobody recorded
-        latent, label = latent[~batch["mirrored"]], label[~batch["mirrored"]]
-    return F.mse_loss(latent, label)
+    # what the labeller's latent of the reflected world would be, nobody recorded
+    reflected = batch["mirrored"] if "mirrored" in batch.data else None
+    return batch.mean((latent - label).square().mean(-1), role, reflected)

@@ -84,11 +84,16 @@ class Minibatch:
             raise RobodistillError(f"loss: {unknown('driver', role, self.drivers)}")
         return self["role"] == self.drivers.index(role)
 
-    def mean(self, values: Tensor, role: str = "") -> Tensor:
-        """Return the mean of ``values`` (one a step) over the steps that ``role`` drove; 0 where it drove none."""
-        if not role:
+    def mean(self, values: Tensor, role: str = "", without: Tensor | None = None) -> Tensor:
+        """Return the mean of ``values`` (one a step) over the steps that ``role`` drove; 0 where there is none.
+
+        ``without`` (bool, one a step) leaves further steps out.
+        """
+        if not role and without is None:
             return values.mean()
-        mask = self.role_mask(role)
+        mask = self.role_mask(role) if role else torch.ones_like(values, dtype=torch.bool)
+        if without is not None:
+            mask = mask & ~without
         return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
 
     def module(self, name: str, kind: type[N]) -> N:

@@ -395,3 +395,30 @@ def test_one_stage_takes_what_feeds_it_from_the_run_to_reuse(toys: Toys, tmp_pat
 def test_an_unknown_stage_is_named(toys: Toys, tmp_path: Path) -> None:
     with pytest.raises(RobodistillError, match="unknown stage 'teachr': did you mean 'teacher'"):
         run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path), only="teachr")
+
+
+def test_an_input_that_the_configuration_has_no_use_for_is_left_out(tmp_path: Path, toys: Toys) -> None:
+    teach, export = "toy_stages:teach", "toy_stages:without"
+
+    def export_alone(config: Settings, folder: RunFolder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        toys.begin("without", folder)
+        return {"had": sorted(inputs)}
+
+    sys.modules["toy_stages"].without = export_alone  # pyright: ignore[reportAttributeAccessIssue]
+    stages = (
+        StageConfig("teach", teach, ("lr",)),
+        StageConfig("export", export, ("task",), {"net": "teach.net"}, {"net": "task.needs_net"}),
+    )
+    for needs in (False, True):
+        config = Settings(task={"name": "toy", "needs_net": needs})
+        run = RunFolder(tmp_path / str(needs))
+        if needs:
+            with pytest.raises(RobodistillError, match="export needs teach"):
+                run_pipeline(PipelineConfig(stages), config, run, only="export")
+        else:
+            run_pipeline(PipelineConfig(stages), config, run, only="export")
+            assert toys.calls == ["without"]  # nobody taught
+        made = run_pipeline(PipelineConfig(stages), config, run)
+        assert made.records["export"].outputs["had"] == (["net"] if needs else [])
+    with pytest.raises(RobodistillError, match="optional: unknown input 'nett'"):
+        PipelineConfig((stages[0], dataclasses.replace(stages[1], optional={"nett": "task"})))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy
 
 Make = Callable[..., Minibatch]
-NAMES = {"policy": "student", "critic": "critic"}
+NAMES: dict[str, Any] = {"policy": "student", "critic": "critic"}
 
 
 def identity(inputs: int, outputs: int) -> Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -93,6 +94,22 @@ def test_noise_is_stored_and_the_ratio_is_1_before_the_first_step(contract: Modu
     segment.obs[NOISE] = torch.randn_like(noise)
     assert float(log_ratio(trainer, segment).detach().abs().max()) > 1e-2
     assert NOISE not in collect(contract.make("estimator", NOBODY))[0].obs
+
+
+@pytest.mark.parametrize("method", ["roa", "cts", "estimator", "dreamwaq", "him", "hib", "hib_cosine", "hib_infonce"])
+def test_statistics_stand_still_before_the_student_is_exported(contract: ModuleType, method: str) -> None:
+    trainer = contract.make(method, NOBODY)
+    student = trainer.networks["student"]
+    assert isinstance(student, Policy)
+    mean = student.normalizers["sensors"].get_buffer("mean")
+    start = mean.clone()
+    contract.iterate(trainer, 1)
+    assert not torch.equal(mean, start)
+    trainer.config = dataclasses.replace(trainer.config, total_steps=trainer.config.total_steps * 100)
+    trainer.iteration = round(0.95 * trainer.config.iterations)
+    before = mean.clone()
+    contract.iterate(trainer, 1)
+    assert torch.equal(mean, before)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_policies.mlp import ACTIVATIONS
 
-LatentNorm = Literal["none", "tanh", "l2"]
+LatentNorm = Literal["none", "tanh", "l2", "gaussian"]
 
-LATENT_NORMS = ("none", "tanh", "l2")
+LATENT_NORMS = ("none", "tanh", "l2", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EncoderConfig:
     hidden: tuple[int, ...] = (256, 128)
     """Widths of its layers, each >= 1; the encoder's class says which layers these are."""
     out_dim: int = 16
-    """Width of the latent, >= 1 (NoEncoder ignores it: its latent has width 0)."""
+    """Width of the latent without its estimates, >= 1, or 0 if there are any (NoEncoder: always 0)."""
     history: int = 1
     """Steps that a windowed encoder sees, the present one included, >= 1; others ignore it."""
     activation: str = "elu"
@@ -35,7 +35,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         check_sizes("encoder.hidden", self.hidden)
-        check_sizes("encoder.out_dim", (self.out_dim,))
+        check_sizes("encoder.out_dim", (self.out_dim,), least=0)
         check_sizes("encoder.history", (self.history,))
         check_choice("encoder.activation", self.activation, tuple(ACTIVATIONS))
 
@@ -59,10 +59,15 @@ class PolicyConfig:
     max_std: float = 2.0
     """Upper bound of the standard deviation."""
     latent_norm: LatentNorm = "none"
-    """Bounds the latent: none, tanh (each element in +-1) or l2 (unit length)."""
+    """Bounds the latent: none, tanh (each element in +-1), l2 (unit length) or gaussian (sampled while training)."""
+    estimates: tuple[str, ...] = ()
+    """Groups whose values the first elements of the latent estimate; they widen it, and no bound holds for them."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
+        check_sizes("encoder.out_dim", (self.encoder.out_dim,), least=0 if self.estimates else 1)
+        if self.estimates and not self.encoder.groups:
+            raise SpecError("policy.estimates: without an encoder nothing estimates; choose encoder.type")
         if not self.groups and not self.encoder.groups:
             raise SpecError("policy.groups: the policy reads no group; name one, such as 'sensors'")
         check_sizes("policy.actor_hidden", self.actor_hidden)
@@ -78,11 +83,11 @@ class PolicyConfig:
         return tuple(dict.fromkeys(self.groups + self.encoder.groups))
 
 
-def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
-    """Refuse a width or length below 1."""
+def check_sizes(name: str, sizes: tuple[int, ...], least: int = 1) -> None:
+    """Refuse a width or length below ``least``."""
     for size in sizes:
-        if size < 1:
-            raise SpecError(f"{name}: {size} is out of range; use at least 1")
+        if size < least:
+            raise SpecError(f"{name}: {size} is out of range; use at least {least}")
 
 
 def check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:

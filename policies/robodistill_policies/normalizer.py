@@ -32,10 +32,10 @@ class Normalizer(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised x, same shape and dtype."""
-        mean = self.mean.to(x.dtype)
-        scale = torch.rsqrt(self.var + EPSILON).to(x.dtype)
+    def forward(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
+        """Return the normalised x, same shape and dtype; ``columns`` are the elements that x holds."""
+        mean = self.mean[columns].to(x.dtype)
+        scale = torch.rsqrt(self.var[columns] + EPSILON).to(x.dtype)
         return ((x - mean) * scale).clamp(-CLIP, CLIP)
 
     @torch.no_grad()

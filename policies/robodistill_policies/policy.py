@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robodistill_deploy.errors import SpecError, unknown
@@ -16,6 +15,7 @@ from robodistill_policies.clamp import clamp_with_way_back
 from robodistill_policies.config import PolicyConfig
 from robodistill_policies.deployable import check_deployable
 from robodistill_policies.encoders.base import State, build_encoder
+from robodistill_policies.latent import NOISE, LatentLayout
 from robodistill_policies.mlp import mlp
 from robodistill_policies.normalizer import Normalizer
 
@@ -33,10 +33,15 @@ class PolicyOutput:
     """(action_dim,), within the bounds of the configuration"""
     latent: Tensor
     """(..., latent_dim); width 0 without an encoder"""
+    features: Tensor | None = None
+    """(..., features of the layout): what the encoder gave; None where the latent came from elsewhere"""
 
 
 class Policy(nn.Module):
     """mean = actor([normalised groups, z]) with z = latent_norm(encoder(normalised encoder groups)).
+
+    A Gaussian z is sampled with the noise that the group ``latent_noise`` of the observation holds, as in training;
+    without that group, as on a robot, it is its mean.
 
     Each group has one normaliser, shared by actor and encoder. ``deploy_terms``, the spec's ``groups``, is
     given for a policy that must run on a robot: a privileged term in what it reads is then an error.
@@ -51,7 +56,7 @@ class Policy(nn.Module):
     ) -> None:
         """Make the networks for groups of widths ``group_dims``."""
         super().__init__()
-        for group in config.reads:
+        for group in (*config.reads, *config.estimates):
             if group not in group_dims:
                 raise SpecError(unknown("observation group", group, group_dims))
         if deploy_terms is not None:
@@ -59,15 +64,20 @@ class Policy(nn.Module):
         self.config = config
         self.action_dim = action_dim
         self.normalizers = nn.ModuleDict({group: Normalizer(group_dims[group]) for group in config.reads})
-        self.encoder = build_encoder(config.encoder, sum(group_dims[g] for g in config.encoder.groups))
-        inputs = sum(group_dims[g] for g in config.groups) + self.encoder.out_dim
+        explicit, implicit = sum(group_dims[g] for g in config.estimates), config.encoder.out_dim
+        self.layout = LatentLayout(explicit, implicit, config.latent_norm if implicit else "none")
+        inputs = sum(group_dims[g] for g in config.encoder.groups)
+        self.encoder = build_encoder(replace(config.encoder, out_dim=self.layout.features), inputs)
+        if not self.encoder.out_dim:
+            self.layout = LatentLayout(0, 0, "none")
+        inputs = sum(group_dims[g] for g in config.groups) + self.layout.width
         self.actor = mlp(inputs, config.actor_hidden, action_dim, config.activation, out_gain=0.01)
         self.raw_log_std = nn.Parameter(torch.full((action_dim,), math.log(config.init_std)))
 
     @property
     def latent_dim(self) -> int:
         """Return the width of the latent."""
-        return self.encoder.out_dim
+        return self.layout.width
 
     @property
     def log_std(self) -> Tensor:
@@ -83,7 +93,7 @@ class Policy(nn.Module):
         """Return the output for one tick of N worlds (groups (N, dim)) and the next state."""
         normal = self._normalised(obs)
         features, state = self.encoder.step(self._encoder_input(normal), state)
-        return self._decide(normal, self._bounded(features)), state
+        return self._decide(normal, self.layout.latent(features, obs.get(NOISE)), features), state
 
     def unroll(self, obs: Obs, state: State, resets: Tensor) -> tuple[PolicyOutput, State]:
         """Return the output for T ticks (groups (T, N, dim)) and the last state.
@@ -92,7 +102,7 @@ class Policy(nn.Module):
         """
         normal = self._normalised(obs)
         features, state = self.encoder.unroll(self._encoder_input(normal), state, resets)
-        return self._decide(normal, self._bounded(features)), state
+        return self._decide(normal, self.layout.latent(features, obs.get(NOISE)), features), state
 
     def act_mean(self, obs: Obs, state: State) -> tuple[Tensor, State]:
         """Return the deterministic raw action (N, action_dim) and the next state, without gradients."""
@@ -119,6 +129,19 @@ class Policy(nn.Module):
 
         The latent must then mean the same in both, which the latent loss of distillation sees to.
         """
+        for _, source, target in self._head_pairs(teacher):
+            target.load_state_dict(source.state_dict())
+        self.raw_log_std.data.copy_(teacher.raw_log_std.data)
+
+    def share_head_with(self, teacher: Policy) -> None:
+        """Use the teacher's own normalisers of the actor's groups, actor and standard deviation: one, not two alike."""
+        self._head_pairs(teacher)
+        self.actor, self.raw_log_std = teacher.actor, teacher.raw_log_std
+        for group in self.config.groups:
+            self.normalizers[group] = teacher.normalizers[group]
+
+    def _head_pairs(self, teacher: Policy) -> list[tuple[str, nn.Module, nn.Module]]:
+        """Return (name, the teacher's, ours) of the head's modules; refuse heads that are not alike."""
         for name in ("groups", "activation", "latent_norm"):
             theirs, ours = getattr(teacher.config, name), getattr(self.config, name)
             if theirs != ours:
@@ -129,9 +152,7 @@ class Policy(nn.Module):
         pairs: list[tuple[str, nn.Module, nn.Module]] = [("actor", teacher.actor, self.actor), *norms]
         for name, source, target in pairs:
             check_same_shapes(name, source, target)
-        for _, source, target in pairs:
-            target.load_state_dict(source.state_dict())
-        self.raw_log_std.data.copy_(teacher.raw_log_std.data)
+        return pairs
 
     def _normalised(self, obs: Obs) -> dict[str, Tensor]:
         return {group: normalizer(obs[group]) for group, normalizer in self._group_normalizers()}
@@ -147,16 +168,9 @@ class Policy(nn.Module):
             return next(iter(normal.values()))[..., :0]
         return torch.cat([normal[g] for g in groups], dim=-1)
 
-    def _bounded(self, features: Tensor) -> Tensor:
-        if self.config.latent_norm == "tanh":
-            return torch.tanh(features)
-        if self.config.latent_norm == "l2":
-            return F.normalize(features, dim=-1, eps=1e-6)
-        return features
-
-    def _decide(self, normal: Obs, latent: Tensor) -> PolicyOutput:
+    def _decide(self, normal: Obs, latent: Tensor, features: Tensor | None = None) -> PolicyOutput:
         mean = self.actor(torch.cat([*(normal[g] for g in self.config.groups), latent], dim=-1))
-        return PolicyOutput(mean, self.log_std, latent)
+        return PolicyOutput(mean, self.log_std, latent, features)
 
 
 def check_same_shapes(name: str, source: nn.Module, target: nn.Module) -> None:

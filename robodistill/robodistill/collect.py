@@ -18,6 +18,7 @@ from robodistill_deploy.resolve import resolve_function
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
 from robodistill_policies.encoders.base import reset_state
+from robodistill_policies.latent import NOISE
 from robodistill_policies.policy import Policy, PolicyOutput
 
 End = tuple[int, Tensor, dict[str, Tensor]]
@@ -61,6 +62,10 @@ class Collector:
         self._whole = torch.zeros(env.num_envs, dtype=torch.bool)
         """Worlds past their first episode, which begins somewhere in its middle and tells nothing of a return."""
         self.roles = torch.zeros(env.num_envs, dtype=torch.int64)
+        self.collected = 0
+        """Segments so far."""
+        gaussian_latents = [p.layout.implicit for p in self.policies.values() if p.layout.norm == "gaussian"]
+        self._noise = max(gaussian_latents, default=0)
         self._set_curriculum(0.0)
         self.obs: dict[str, Tensor] = env.reset(stagger=True)
         self._draw_roles(torch.arange(env.num_envs), 0.0)
@@ -89,9 +94,9 @@ class Collector:
         episodes: list[dict[str, Any]] = []
         start_states = {n: {k: v.clone() for k, v in s.items()} for n, s in self.states.items() if s}
         for t in range(steps):
-            seen.append(self.obs)
+            seen.append(self._with_noise(self.obs))
             resets.append(self._first.clone())
-            step = self._act()
+            step = self._act(seen[-1])
             self.obs, reward, terminated, truncated, info = env.step(step["action"])
             step.update(reward=reward, terminated=terminated, done=terminated | truncated)
             for group in self.config.next_obs:
@@ -110,7 +115,8 @@ class Collector:
                 ends.append((t, late, {k: v[late] for k, v in info["final_obs"].items()}))
         data = {name: torch.stack(values) for name, values in record.items()}
         data["log_prob"] = gaussian.log_prob(data["mean"], data["log_std"], data["action"])
-        obs = {g: torch.stack([o[g] for o in seen]) for g in self.obs}
+        obs = {g: torch.stack([o[g] for o in seen]) for g in seen[0]}
+        self.collected += 1
         segment = Segment(obs, torch.stack(resets), data, start_states, tuple(self.drivers))
         figures = self._figures(episodes, segment)
         if self._label_critic:
@@ -133,19 +139,33 @@ class Collector:
             figures[f"shape/{name}"] = float(bonus.mean())
         return figures
 
-    def _act(self) -> dict[str, Tensor]:
+    def _with_noise(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the observation with the noise by which Gaussian latents are sampled, if there are any."""
+        if not self._noise:
+            return obs
+        return {**obs, NOISE: torch.randn(self.env.num_envs, self._noise, generator=self.generator)}
+
+    def _driving(self) -> Tensor:
+        """Return who drives each world in this segment: its role, unless a driver has taken over."""
+        for name, every in self.config.takeover.items():
+            if self.collected % every == 0:
+                return torch.full_like(self.roles, self.drivers.index(name))
+        return self.roles
+
+    def _act(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the action of every world at this tick, and what there is to know about it."""
+        roles = self._driving()
         outputs: dict[str, PolicyOutput] = {}
         for name, policy in self.policies.items():
             state = reset_state(self.states[name], self._first)
-            outputs[name], self.states[name] = policy.step(self.obs, state)
+            outputs[name], self.states[name] = policy.step(obs, state)
         actions = []
         for name in self.drivers:
             output = outputs[name]
             noise = torch.randn(output.mean.shape, generator=self.generator)
             spread = 0.0 if name in self.config.deterministic else torch.exp(output.log_std)
             actions.append(output.mean + spread * noise)
-        pick = self.roles.unsqueeze(1)
+        pick = roles.unsqueeze(1)
         means = [outputs[n].mean for n in self.drivers]
         log_stds = [outputs[n].log_std.expand_as(outputs[n].mean) for n in self.drivers]
         action, mean, log_std = actions[0], means[0], log_stds[0]
@@ -154,7 +174,7 @@ class Collector:
                 torch.where(pick == i, new, old)
                 for new, old in ((actions[i], action), (means[i], mean), (log_stds[i], log_std))
             )
-        step = {"action": action, "mean": mean, "log_std": log_std, "role": self.roles.clone()}
+        step = {"action": action, "mean": mean, "log_std": log_std, "role": roles.clone()}
         if self.config.labeller:
             label = outputs[self.config.labeller]
             log_std = label.log_std.expand_as(label.mean)
@@ -207,12 +227,13 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on bit for bit."""
         states = {name: dict(state) for name, state in self.states.items()}
-        worlds = {"first": self._first, "whole": self._whole.clone(), "roles": self.roles.clone()}
-        return {"states": states, **worlds, "env": self.env.state_dict()}
+        own = {"first": self._first, "whole": self._whole.clone(), "roles": self.roles.clone()}
+        return {"states": states, **own, "collected": self.collected, "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.env.load_state_dict(state["env"])
         self.states = {n: dict(s) for n, s in state["states"].items()}
         self._first, self._whole, self.roles = state["first"], state["whole"], state["roles"]
+        self.collected = state["collected"]
         self.obs = self.env.observe()

@@ -24,17 +24,17 @@ KL_STEP = 1.5
 
 
 def parameters_of(networks: nn.ModuleDict, names: tuple[str, ...]) -> list[nn.Parameter]:
-    """Return the parameters below modules such as ``student`` or ``student.encoder``."""
+    """Return the parameters below modules such as ``student.encoder``, or called ``student.raw_log_std``."""
     chosen: dict[int, nn.Parameter] = {}
+    every = dict(networks.named_parameters(remove_duplicate=False))
     for name in names:
-        try:
-            module = networks.get_submodule(name)
-        except AttributeError as error:
-            legal = [n for n, _ in networks.named_modules() if n.count(".") < 2 and n]
-            raise RobodistillError(f"phase.networks: {unknown('network', name, legal)}") from error
-        if not all(p.requires_grad for p in module.parameters()):
+        found = [p for key, p in every.items() if key == name or key.startswith(f"{name}.")]
+        legal = [n for n in (*dict(networks.named_modules()), *every) if n.count(".") < 2 and n]
+        if not found and name not in dict(networks.named_modules()):
+            raise RobodistillError(f"phase.networks: {unknown('network', name, legal)}")
+        if not all(p.requires_grad for p in found):
             raise RobodistillError(f"phase.networks: {name!r} is frozen; leave it out")
-        chosen.update({id(p): p for p in module.parameters()})
+        chosen.update({id(p): p for p in found})
     if not chosen:
         raise RobodistillError(
             f"phase.networks: nothing to train in {list(names)}; name a network with weights"
@@ -69,7 +69,9 @@ class Phase:
 
     def due(self, iteration: int, progress: float) -> bool:
         """Return whether it runs in this iteration."""
-        return iteration % self.config.every == 0 and self.config.begin <= progress < self.config.end
+        config = self.config
+        skipped = config.skip_every > 0 and iteration % config.skip_every == 0
+        return iteration % config.every == 0 and not skipped and config.begin <= progress < config.end
 
     def run(self, segment: Segment, progress: float, generator: torch.Generator) -> dict[str, float]:
         """Make all of the phase's steps on ``segment``; return mean figures under ``loss/`` and ``policy/``."""

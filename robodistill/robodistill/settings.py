@@ -95,6 +95,8 @@ class PhaseConfig:
     weight_decay: float = 0.0
     every: int = 1
     """Runs in each n-th iteration."""
+    skip_every: int = 0
+    """Does not run in each n-th iteration; 0 skips none."""
     begin: float = 0.0
     """Share of the training from which it runs."""
     end: float = 1.0
@@ -110,6 +112,8 @@ class PhaseConfig:
         """Refuse values out of range."""
         _positive("phase", lr=self.lr, epochs=self.epochs, minibatches=self.minibatches, every=self.every)
         _window("phase", self.begin, self.end)
+        if self.skip_every < 0 or self.skip_every == 1:
+            raise RobodistillError(f"phase.skip_every: must be 0 or at least 2, got {self.skip_every}")
         if not 0.0 <= self.mirror < 1.0 or (self.mirror and self.split == "world"):
             raise RobodistillError(
                 f"phase.mirror: {self.mirror} must lie in [0, 1), and be 0 with split: world"
@@ -127,6 +131,8 @@ class CollectConfig:
     num_envs: int = 1024
     steps: int = 24
     """Control steps of a segment."""
+    takeover: dict[str, int] = field(default_factory=dict)
+    """Driver -> it drives every world in each n-th iteration, in the middle of other drivers' episodes."""
     deterministic: tuple[str, ...] = ()
     """Drivers that act with their mean, without exploration noise."""
     source: Literal["live", "buffer", "file"] = "live"
@@ -164,6 +170,10 @@ class CollectConfig:
         for name, shares in self.drivers.items():
             if min(shares) < 0.0:
                 raise RobodistillError(f"collect.drivers.{name}: a share of episodes cannot be negative, got {shares}")
+        for name, every in self.takeover.items():
+            if name not in self.drivers:
+                raise RobodistillError(f"collect.takeover: {unknown('driver', name, self.drivers)}")
+            _positive("collect.takeover", **{name: every})
         for name in self.deterministic:
             if name not in (*self.drivers, self.labeller):
                 raise RobodistillError(f"collect.deterministic: {unknown('driver', name, self.drivers)}")

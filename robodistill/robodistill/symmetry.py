@@ -8,6 +8,7 @@ from torch import Tensor
 from robodistill.segment import Segment
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.spec import InterfaceSpec, TermSpec
+from robodistill_policies.latent import NOISE
 
 Map = tuple[Tensor, Tensor]
 """(permutation int64 (d,), signs (d,)): mirrored[i] = sign[i] * value[permutation[i]]"""
@@ -49,6 +50,8 @@ class Mirror:
 
     def obs(self, group: str, value: Tensor) -> Tensor:
         """Return the mirrored group (..., dim)."""
+        if group == NOISE:
+            return value  # of no side
         permutation, signs = self._groups[group]
         return value[..., permutation] * signs
 

@@ -21,7 +21,9 @@ PATH = "robodistill_policies.encoders."
     ("make", "message"),
     [
         (lambda: EncoderConfig(hidden=(64, 0)), "encoder.hidden: 0 is out of range"),
-        (lambda: EncoderConfig(out_dim=0), "encoder.out_dim: 0 is out of range"),
+        (lambda: EncoderConfig(out_dim=-1), "encoder.out_dim: -1 is out of range"),
+        (lambda: PolicyConfig(encoder=EncoderConfig(out_dim=0)), "encoder.out_dim: 0 is out of range; use at least 1"),
+        (lambda: PolicyConfig(estimates=("privileged",)), "policy.estimates: without an encoder"),
         (lambda: EncoderConfig(history=0), "encoder.history: 0 is out of range"),
         (lambda: EncoderConfig(activation="elo"), "encoder.activation: .*did you mean 'elu'"),
         (lambda: PolicyConfig(groups=()), "policy.groups"),

@@ -128,8 +128,8 @@ class Collector:
             # a time-out goes on in the value of the observation it ended with, not of the reset's
             next_values[t, ids] = critic.value(final_obs)
         advantages, returns = gae(
-            segment.data["reward"], values, next_values, segment.data["terminated"], segment.data["done"],
-            self.config.gamma, self.config.lam,
+            segment.data["reward"] * self.config.reward_scale, values, next_values,
+            segment.data["terminated"], segment.data["done"], self.config.gamma, self.config.lam,
         )  # fmt: skip
         segment.data.update({"value": values, "advantage": advantages, "return": returns})
 

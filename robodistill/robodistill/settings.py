@@ -88,6 +88,8 @@ class CollectConfig:
     """Network that values states, for GAE; empty for none."""
     gamma: float = 0.99
     lam: float = 0.95
+    reward_scale: float = 1.0
+    """What the learner multiplies rewards by, so that the critic's values stay near 1; returns are reported without."""
     curriculum_start: float = 1.0
     """Size of commands and pushes at the beginning, as a share of the task's."""
     curriculum_share: float = 0.3

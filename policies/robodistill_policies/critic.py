@@ -17,6 +17,7 @@ class Critic(nn.Module):
     def __init__(self, group_dims: Mapping[str, int], hidden: Sequence[int], activation: str = "elu") -> None:
         """Make the network for groups of these widths."""
         super().__init__()
+        self.group_dims, self.hidden, self.activation = dict(group_dims), tuple(hidden), activation
         self.groups = tuple(group_dims)
         self.normalizer = Normalizer(sum(group_dims.values()))
         self.net = mlp(sum(group_dims.values()), hidden, 1, activation)

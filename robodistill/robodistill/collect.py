@@ -11,12 +11,17 @@ from torch import Tensor, nn
 from robodistill import gaussian
 from robodistill.returns import gae
 from robodistill.segment import Segment, State, find
-from robodistill.settings import CollectConfig
+from robodistill.settings import MethodConfig
 from robodistill.threads import one_thread
+from robodistill_deploy.errors import RobodistillError
+from robodistill_deploy.resolve import resolve_function
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
 from robodistill_policies.encoders.base import reset_state
 from robodistill_policies.policy import Policy, PolicyOutput
+
+End = tuple[int, Tensor, dict[str, Tensor]]
+"""Step of the segment, worlds whose episode timed out there, what they observed last."""
 
 
 def _share(span: tuple[float, float], progress: float) -> float:
@@ -27,9 +32,14 @@ class Collector:
     """Steps ``env``; a role, which policy drives, is drawn for each world and held for a whole episode."""
 
     def __init__(
-        self, config: CollectConfig, env: VecEnv, networks: Mapping[str, nn.Module], generator: torch.Generator
+        self, method: MethodConfig, env: VecEnv, networks: Mapping[str, nn.Module], generator: torch.Generator
     ) -> None:
-        self.config, self.env, self.generator = config, env, generator
+        self.config, self.env, self.generator = method.collect, env, generator
+        config = self.config
+        self._shape = {
+            name: (hook, resolve_function(hook.type, hook.params, f"method.shape.{name}"))
+            for name, hook in method.shape.items()
+        }
         self.networks = networks
         self.drivers = list(config.drivers)
         acting: list[str] = [*self.drivers, *([config.labeller] if config.labeller else [])]
@@ -38,11 +48,14 @@ class Collector:
             where = "collect.drivers" if name in self.drivers else "collect.labeller"
             self.policies[name] = find(networks, name, Policy, where)
         self._critic = find(networks, config.critic, Critic, "collect.critic") if config.critic else None
+        self._label_critic: Critic | None = None
+        if config.label_critic:
+            self._label_critic = find(networks, config.label_critic, Critic, "collect.label_critic")
         self.states: dict[str, State] = {n: p.initial_state(env.num_envs) for n, p in self.policies.items()}
         self._first = torch.ones(env.num_envs, dtype=torch.bool)
         self.roles = torch.zeros(env.num_envs, dtype=torch.int64)
         self._set_curriculum(0.0)
-        self.obs = env.reset(stagger=True)
+        self.obs: dict[str, Tensor] = env.reset(stagger=True)
         self._draw_roles(torch.arange(env.num_envs), 0.0)
 
     def _set_curriculum(self, progress: float) -> None:
@@ -65,7 +78,7 @@ class Collector:
         record: dict[str, list[Tensor]] = {}
         seen: list[dict[str, Tensor]] = []
         resets: list[Tensor] = []
-        ends: list[tuple[int, Tensor, dict[str, Tensor]]] = []
+        ends: list[End] = []
         episodes: list[dict[str, Any]] = []
         start_states = {n: {k: v.clone() for k, v in s.items()} for n, s in self.states.items() if s}
         for t in range(steps):
@@ -74,6 +87,9 @@ class Collector:
             step = self._act()
             self.obs, reward, terminated, truncated, info = env.step(step["action"])
             step.update(reward=reward, terminated=terminated, done=terminated | truncated)
+            for group in self.config.next_obs:
+                step[f"next_{group}"] = self.obs[group].clone()
+                step[f"next_{group}"][info["done_ids"]] = info["final_obs"][group][info["done_ids"]]
             for name, value in step.items():
                 record.setdefault(name, []).append(value)
             self._first = step["done"]
@@ -86,10 +102,27 @@ class Collector:
         data = {name: torch.stack(values) for name, values in record.items()}
         data["log_prob"] = gaussian.log_prob(data["mean"], data["log_std"], data["action"])
         obs = {g: torch.stack([o[g] for o in seen]) for g in self.obs}
-        segment = Segment(obs, torch.stack(resets), data, start_states)
+        segment = Segment(obs, torch.stack(resets), data, start_states, tuple(self.drivers))
+        figures = self._figures(episodes, segment)
+        if self._label_critic:
+            self._add_label_values(self._label_critic, segment, ends)
+        figures |= self._add_shape(segment, progress)
         if self._critic:
             self._add_advantages(self._critic, segment, ends)
-        return segment, self._figures(episodes, segment)
+        return segment, figures
+
+    def _add_shape(self, segment: Segment, progress: float) -> dict[str, float]:
+        """Add each hook's bonus to the reward; return their means, unweighted, for the log."""
+        figures: dict[str, float] = {}
+        reward = segment.data["reward"]
+        for name, (hook, function) in self._shape.items():
+            bonus = function(segment, self.networks, **hook.params)
+            if bonus.shape != reward.shape:
+                shapes = f"{tuple(bonus.shape)}, the reward is {tuple(reward.shape)}"
+                raise RobodistillError(f"method.shape.{name}: {hook.type} returned {shapes}; return (T, N)")
+            segment.data["reward"] = segment.data["reward"] + hook.weight_at(progress) * bonus
+            figures[f"shape/{name}"] = float(bonus.mean())
+        return figures
 
     def _act(self) -> dict[str, Tensor]:
         """Return the action of every world at this tick, and what there is to know about it."""
@@ -119,19 +152,29 @@ class Collector:
             step.update(label_mean=label.mean, label_latent=label.latent, label_log_std=log_std)
         return step
 
-    def _add_advantages(
-        self, critic: Critic, segment: Segment, ends: list[tuple[int, Tensor, dict[str, Tensor]]]
-    ) -> None:
+    def _values(self, critic: Critic, segment: Segment, ends: list[End]) -> tuple[Tensor, Tensor]:
+        """Return the values (T, N) of each step's state and of the state that it really led to."""
         values = critic.value(segment.obs)
         next_values = torch.cat((values[1:], critic.value(self.obs).unsqueeze(0)))
         for t, ids, final_obs in ends:
             # a time-out goes on in the value of the observation it ended with, not of the reset's
             next_values[t, ids] = critic.value(final_obs)
+        return values, next_values
+
+    def _add_advantages(self, critic: Critic, segment: Segment, ends: list[End]) -> None:
+        values, next_values = self._values(critic, segment, ends)
         advantages, returns = gae(
             segment.data["reward"] * self.config.reward_scale, values, next_values,
             segment.data["terminated"], segment.data["done"], self.config.gamma, self.config.lam,
         )  # fmt: skip
         segment.data.update({"value": values, "advantage": advantages, "return": returns})
+
+    def _add_label_values(self, critic: Critic, segment: Segment, ends: list[End]) -> None:
+        """Store what the labeller expects, and by how much the step taken turned out better than that."""
+        values, next_values = self._values(critic, segment, ends)
+        alive = (~segment.data["terminated"]).to(values.dtype)
+        advantage = segment.data["reward"] + self.config.gamma * alive * next_values - values
+        segment.data.update({"label_value": values, "label_advantage": advantage})
 
     def _figures(self, episodes: list[dict[str, Any]], segment: Segment) -> dict[str, float]:
         figures = {"collect/reward": float(segment.data["reward"].mean()), "collect/curriculum": self.env.progress}

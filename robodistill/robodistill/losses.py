@@ -19,8 +19,12 @@ def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
         raise RobodistillError(f"loss: {what} have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be the same")
 
 
-def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
-    """Return PPO's clipped objective, negated (Schulman et al. 2017, eq. 7)."""
+def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2, role: str = "", name: str = "") -> Tensor:
+    """Return PPO's clipped objective, negated (Schulman et al. 2017, eq. 7), over the steps that ``role`` drove.
+
+    The ratio is to whoever drove, which need not be ``policy``. ``name`` sets the figures of a second surrogate
+    apart; the one without steers ``schedule: adaptive_kl``.
+    """
     output = batch.output(policy)
     log_ratio = gaussian.log_prob(output.mean, output.log_std, batch["action"]) - batch["log_prob"]
     ratio, advantage = torch.exp(log_ratio), batch["advantage"]
@@ -28,16 +32,22 @@ def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2) -> Tensor:
     clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
     with torch.no_grad():
         kl = gaussian.kl(batch["mean"], batch["log_std"], output.mean, output.log_std)
+        chosen = batch.role_mask(role) if role else torch.ones_like(ratio, dtype=torch.bool)
+        outside = ((ratio - 1.0).abs() > clip)[chosen].float()
         if "mirrored" in batch.data:
             # a mirrored sample also differs by the old policy's own asymmetry, which is no step of ours
-            kl = kl[~batch["mirrored"]]
-        batch.metrics["kl"] = kl.mean()
-        batch.metrics["clipped"] = ((ratio - 1.0).abs() > clip).float().mean()
-    return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+            chosen = chosen & ~batch["mirrored"]
+        suffix = f"_{name}" if name else ""
+        if chosen.any():
+            batch.metrics[f"kl{suffix}"], batch.metrics[f"clipped{suffix}"] = kl[chosen].mean(), outside.mean()
+    return -batch.mean(torch.minimum(ratio * advantage, clipped * advantage), role)
 
 
-def value(batch: Minibatch, *, critic: str, clip: float = 0.0) -> Tensor:
-    """Return the mean squared error to the returns; ``clip`` > 0 limits the move from the old value."""
+def value(batch: Minibatch, *, critic: str, clip: float = 0.0, role: str = "") -> Tensor:
+    """Return the mean squared error to the returns, over the steps that ``role`` drove.
+
+    ``clip`` > 0 limits the move from the old value.
+    """
     predicted, target = batch.value(critic), batch["return"]
     _same_shape("value and return", predicted, target)
     error = (predicted - target).square()
@@ -45,7 +55,7 @@ def value(batch: Minibatch, *, critic: str, clip: float = 0.0) -> Tensor:
         old = batch["value"]
         limited = old + (predicted - old).clamp(-clip, clip)
         error = torch.maximum(error, (limited - target).square())
-    return error.mean()
+    return batch.mean(error, role)
 
 
 def neg_entropy(batch: Minibatch, *, policy: str) -> Tensor:

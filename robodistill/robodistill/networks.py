@@ -1,4 +1,4 @@
-"""Build a run's networks, and read a teacher back from its checkpoint."""
+"""What a checkpoint says about its policies, and how they are read back from it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from robodistill.checkpoint import load_with_texts
-from robodistill.settings import TrainConfig
 from robodistill_deploy.codec import from_plain, to_plain
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.spec import InterfaceSpec
@@ -21,30 +18,12 @@ from robodistill_policies.policy import Policy
 TEACHER, STUDENT, CRITIC = "teacher", "student", "critic"
 SENSORS = "sensors"
 """The observation group that a robot can deliver."""
-SPEC_FILE, POLICY_FILE = "spec.json", "policy.json"
+SPEC_FILE, POLICY_FILE, CRITIC_FILE = "spec.json", "policy.json", "critic.json"
 
 
 def group_dims(spec: InterfaceSpec) -> dict[str, int]:
     """Return the width of every observation group."""
     return {group: spec.group_dim(group) for group in spec.groups}
-
-
-def teacher_networks(config: TrainConfig, spec: InterfaceSpec) -> nn.ModuleDict:
-    """Return a teacher and its critic, which sees every group."""
-    dims = group_dims(spec)
-    policy = Policy(config.policy, dims, spec.action_dim)
-    return nn.ModuleDict({TEACHER: policy, CRITIC: Critic(dims, config.critic_hidden)})
-
-
-def student_networks(config: TrainConfig, spec: InterfaceSpec, teacher: Policy) -> nn.ModuleDict:
-    """Return a student, refused if it reads a privileged term, beside its frozen teacher."""
-    if config.policy.reads != (SENSORS,):
-        reads = ", ".join(config.policy.reads)
-        raise RobodistillError(f"student.policy reads {reads}; the exported file reads {SENSORS} only")
-    student = Policy(config.policy, group_dims(spec), spec.action_dim, deploy_terms=spec.groups)
-    if config.copy_head:
-        student.copy_head_from(teacher)
-    return nn.ModuleDict({STUDENT: student, TEACHER: teacher})
 
 
 @dataclass(frozen=True)
@@ -56,12 +35,16 @@ class Saved:
     checkpoint: Path
 
 
-def checkpoint_texts(policy: Policy, spec: InterfaceSpec) -> dict[str, str]:
-    """Return what a checkpoint says in plain files about the policy that it holds."""
-    return {
+def checkpoint_texts(policy: Policy, spec: InterfaceSpec, critic: Critic | None = None) -> dict[str, str]:
+    """Return what a checkpoint says in plain files about the policy, and the critic, that it holds."""
+    texts = {
         SPEC_FILE: json.dumps(spec.to_dict(), indent=1),
         POLICY_FILE: json.dumps(to_plain(policy.config), indent=1),
     }
+    if critic is not None:
+        described = {"groups": critic.group_dims, "hidden": critic.hidden, "activation": critic.activation}
+        texts[CRITIC_FILE] = json.dumps(described, indent=1)
+    return texts
 
 
 def load_policy(checkpoint: Path, name: str) -> Saved:
@@ -79,6 +62,18 @@ def load_policy(checkpoint: Path, name: str) -> Saved:
     for parameter in policy.parameters():
         parameter.requires_grad_(False)
     return Saved(policy.eval(), spec, checkpoint)
+
+
+def load_critic(checkpoint: Path, name: str) -> Critic:
+    """Return critic ``name`` of a checkpoint, frozen."""
+    tree, texts = load_with_texts(checkpoint)
+    if CRITIC_FILE not in texts:
+        raise RobodistillError(f"{checkpoint} holds no critic that can be read back; train that policy again")
+    described = json.loads(texts[CRITIC_FILE])
+    critic = Critic(described["groups"], tuple(described["hidden"]), described["activation"])
+    critic.load_state_dict(tree["networks"][name])
+    critic.normalizer.freeze()
+    return critic.eval().requires_grad_(False)
 
 
 def check_same_interface(

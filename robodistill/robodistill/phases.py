@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,10 @@ class Phase:
             key: resolve_function(loss.type, loss.params, f"phase {name!r}, loss {key!r}")
             for key, loss in config.losses.items()
         }
+        self.hooks = [
+            (resolve_function(hook.type, hook.params, f"phase {name!r}, after {key!r}"), hook.params)
+            for key, hook in config.after.items()
+        ]
         self.parameters = parameters_of(networks, config.networks)
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -62,11 +67,16 @@ class Phase:
         self.repro_folder = Path(".")
         """Where the minibatch goes when a loss is not finite."""
 
+    def due(self, iteration: int, progress: float) -> bool:
+        """Return whether it runs in this iteration."""
+        return iteration % self.config.every == 0 and self.config.begin <= progress < self.config.end
+
     def run(self, segment: Segment, progress: float, generator: torch.Generator) -> dict[str, float]:
         """Make all of the phase's steps on ``segment``; return mean figures under ``loss/`` and ``policy/``."""
         config = self.config
         self._schedule(progress)
         steps, self.worlds = segment.shape
+        segment = dataclasses.replace(segment, data=dict(segment.data))
         segment.data["at"] = torch.arange(steps * self.worlds).view(steps, self.worlds)
         if config.center_advantage and "advantage" in segment.data:
             advantage = segment.data["advantage"]
@@ -87,6 +97,7 @@ class Phase:
         return {**result, f"policy/lr_{self.name}": self.lr}
 
     def _step(self, batch: Minibatch, progress: float) -> dict[str, Tensor]:
+        batch.progress = progress
         total = torch.zeros(())
         parts: dict[str, Tensor] = {}
         for key, function in self.losses.items():
@@ -102,6 +113,9 @@ class Phase:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
+        with torch.no_grad():
+            for hook, params in self.hooks:
+                hook(batch.networks, batch.metrics, **params)
         if self.config.schedule == "adaptive_kl" and "kl" in batch.metrics:
             self._adapt(float(batch.metrics["kl"]))
         return {

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from robodistill.files import writing
@@ -47,6 +47,8 @@ class StageConfig:
     """Dotted keys of the configuration that its result depends on, beside the seed; empty for all of it."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Name of the input -> ``<stage>.<output>`` of an earlier stage."""
+    optional: dict[str, str] = field(default_factory=dict)
+    """Name of an input -> the dotted key of the configuration that says whether the stage has it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class PipelineConfig:
                     raise RobodistillError(
                         f"stage {stage.name!r}, input {name!r}: {unknown('stage', giver, earlier)}"
                     )
+            for name in stage.optional:
+                if name not in stage.inputs:
+                    raise RobodistillError(f"stage {stage.name!r}, optional: {unknown('input', name, stage.inputs)}")
             earlier.append(stage.name)
 
 
@@ -97,9 +102,10 @@ def run_pipeline(
     line as each stage begins. ``verb`` goes into the summaries: the run's, and one in the folder of each stage.
     """
     functions: dict[str, StageFunction] = {}
+    values = plain(to_plain(config))
+    pipeline = replace(pipeline, stages=tuple(_pruned(stage, values) for stage in pipeline.stages))
     if only is not None:
         _refuse_lacking(pipeline, only, run)
-    values = plain(to_plain(config))
     digests: dict[str, str] = {}
     for stage in pipeline.stages:
         digests[stage.name] = _digest(stage, values, digests)
@@ -131,6 +137,13 @@ def run_pipeline(
         summarise(values, done, verb), "complete" if len(done) == len(pipeline.stages) else "partial"
     )
     return PipelineRun(run.summary(), done)
+
+
+def _pruned(stage: StageConfig, values: Mapping[str, Any]) -> StageConfig:
+    """Return the stage without the inputs that the configuration has no use for."""
+    unused = {name for name, key in stage.optional.items() if not _select(values, key, stage.name)}
+    inputs = {name: source for name, source in stage.inputs.items() if name not in unused}
+    return replace(stage, inputs=inputs, optional={})
 
 
 def _perform(

@@ -14,7 +14,7 @@ from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy, PolicyOutput
 
 State = dict[str, Tensor]
-N = TypeVar("N", Policy, Critic)
+N = TypeVar("N", bound=nn.Module)
 
 
 def find(networks: Mapping[str, nn.Module], name: str, kind: type[N], where: str) -> N:
@@ -38,6 +38,8 @@ class Segment:
     """(T, N, ...): action, mean, log_std, reward, ...; labels as ``label_mean``, ``label_latent``"""
     states: dict[str, State] = field(default_factory=dict)
     """network -> its policy state before step 0, (N, ...)"""
+    drivers: tuple[str, ...] = ()
+    """Names of the drivers; ``data["role"]`` counts in them."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,8 +60,11 @@ class Minibatch:
         data: dict[str, Tensor],
         resets: Tensor | None = None,
         states: dict[str, State] | None = None,
+        drivers: tuple[str, ...] = (),
     ) -> None:
-        self.networks, self.obs, self.data = networks, obs, data
+        self.networks, self.obs, self.data, self.drivers = networks, obs, data, drivers
+        self.progress = 0.0
+        """Share of the training that is done."""
         self.metrics: dict[str, Tensor] = {}
         """Figures that losses leave for the log."""
         self._resets, self._states = resets, states or {}
@@ -70,6 +75,25 @@ class Minibatch:
         if name not in self.data:
             raise RobodistillError(f"loss: {unknown('stored tensor', name, self.data)}")
         return self.data[name]
+
+    def role_mask(self, role: str) -> Tensor:
+        """Return where ``role`` drove: bool, shaped like the steps; everywhere for an empty one."""
+        if not role:
+            return torch.ones_like(self["role"], dtype=torch.bool)
+        if role not in self.drivers:
+            raise RobodistillError(f"loss: {unknown('driver', role, self.drivers)}")
+        return self["role"] == self.drivers.index(role)
+
+    def mean(self, values: Tensor, role: str = "") -> Tensor:
+        """Return the mean of ``values`` (one a step) over the steps that ``role`` drove; 0 where it drove none."""
+        if not role:
+            return values.mean()
+        mask = self.role_mask(role)
+        return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+    def module(self, name: str, kind: type[N]) -> N:
+        """Return network ``name``, which must be a ``kind``."""
+        return find(self.networks, name, kind, "loss")
 
     def policy(self, name: str) -> Policy:
         """Return the policy called ``name``."""
@@ -120,6 +144,7 @@ def by_step(
             networks,
             {k: v.index_select(0, rows) for k, v in flat_obs.items()},
             {k: v.index_select(0, rows) for k, v in flat.items()},
+            drivers=segment.drivers,
         )
 
 
@@ -135,6 +160,7 @@ def by_world(
             {k: v[:, ids] for k, v in segment.data.items()},
             segment.resets[:, ids],
             {n: {k: v[ids] for k, v in state.items()} for n, state in segment.states.items()},
+            segment.drivers,
         )
 
 

@@ -16,6 +16,11 @@ def _positive(where: str, **values: float) -> None:
             raise RobodistillError(f"{where}.{name}: must be above 0, got {value}")
 
 
+def _window(where: str, begin: float, end: float) -> None:
+    if not 0.0 <= begin < end <= 1.0:
+        raise RobodistillError(f"{where}: needs 0 <= begin < end <= 1, got {begin} and {end}")
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """One summand of a phase's objective."""
@@ -24,13 +29,48 @@ class LossConfig:
     """The function, as ``package.module:function``, called with a Minibatch and ``params``."""
     weight: float = 1.0
     final_weight: float | None = None
-    """Weight at the end of training, reached linearly; None keeps ``weight``."""
+    """Weight from ``end`` on, reached linearly from ``begin``; None keeps ``weight``."""
     params: dict[str, Any] = field(default_factory=dict)
+    begin: float = 0.0
+    """Share of the training at which the weight starts to move."""
+    end: float = 1.0
+    """Share of the training at which it has become ``final_weight``."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _window("loss", self.begin, self.end)
 
     def weight_at(self, progress: float) -> float:
         """Return the weight after a share ``progress`` in [0, 1] of the training."""
         end = self.weight if self.final_weight is None else self.final_weight
-        return self.weight + (end - self.weight) * progress
+        share = min(1.0, max(0.0, (progress - self.begin) / (self.end - self.begin)))
+        return self.weight + (end - self.weight) * share
+
+
+@dataclass(frozen=True)
+class ShapeConfig(LossConfig):
+    """A bonus, with negative weight a penalty, that is added to the reward before advantages are estimated.
+
+    ``type`` is called with the Segment, the networks and ``params``; it returns (T, N), and no gradient flows.
+    """
+
+
+@dataclass(frozen=True)
+class HookConfig:
+    """Something done after each optimisation step of a phase, such as moving a slow copy of a network."""
+
+    type: str
+    """The function, as ``package.module:function``, called with the networks, the step's figures and ``params``."""
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network of a method."""
+
+    type: str
+    """The function that makes it, as ``package.module:function``, called with a Build and ``params``."""
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +95,12 @@ class PhaseConfig:
     weight_decay: float = 0.0
     every: int = 1
     """Runs in each n-th iteration."""
+    begin: float = 0.0
+    """Share of the training from which it runs."""
+    end: float = 1.0
+    """Share of the training before which it runs."""
+    after: dict[str, HookConfig] = field(default_factory=dict)
+    """What is done after each of its optimisation steps, in order."""
     mirror: float = 0.0
     """Share of worlds or steps seen in left-right reflection (stateless policies only)."""
     center_advantage: bool = True
@@ -63,6 +109,7 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _positive("phase", lr=self.lr, epochs=self.epochs, minibatches=self.minibatches, every=self.every)
+        _window("phase", self.begin, self.end)
         if not 0.0 <= self.mirror < 1.0 or (self.mirror and self.split == "world"):
             raise RobodistillError(
                 f"phase.mirror: {self.mirror} must lie in [0, 1), and be 0 with split: world"
@@ -82,8 +129,16 @@ class CollectConfig:
     """Control steps of a segment."""
     deterministic: tuple[str, ...] = ()
     """Drivers that act with their mean, without exploration noise."""
+    source: Literal["live", "buffer", "file"] = "live"
+    """Train on the segment just collected, on the last ``buffer`` ones, or on recorded ones without a step."""
+    buffer: int = 8
+    """Segments that the ring of ``source: buffer`` keeps, or that a recording for ``source: file`` has."""
     labeller: str = ""
     """Network whose mean action and latent are stored as labels; empty for none."""
+    label_critic: str = ""
+    """Network whose value and one-step advantage are stored with the labels; empty for none."""
+    next_obs: tuple[str, ...] = ()
+    """Groups stored as ``next_<group>`` too: what each step led to, the last observation where an episode ended."""
     critic: str = ""
     """Network that values states, for GAE; empty for none."""
     gamma: float = 0.99
@@ -101,7 +156,7 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        _positive("collect", num_envs=self.num_envs, steps=self.steps)
+        _positive("collect", num_envs=self.num_envs, steps=self.steps, buffer=self.buffer)
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
             raise RobodistillError(
                 f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"
@@ -123,6 +178,12 @@ class MethodConfig:
     name: str
     collect: CollectConfig
     phases: dict[str, PhaseConfig]
+    networks: dict[str, NetworkConfig] = field(default_factory=dict)
+    """Name -> what it is, in the order in which they are made; the one trained is ``teacher`` or ``student``."""
+    shape: dict[str, ShapeConfig] = field(default_factory=dict)
+    """What is added to the reward."""
+    needs_teacher: bool = False
+    """A trained teacher's checkpoint is an input."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +196,7 @@ class TrainConfig:
     """Environment steps, of all worlds together."""
     critic_hidden: tuple[int, ...] = (256, 128)
     copy_head: bool = False
-    """Students: start with the teacher's actor and its statistics, which then stand still."""
+    """Students of a trained teacher start with its actor and its statistics, which then stand still."""
     checkpoint_every_s: float = 60.0
     """[s] between two checkpoints at most; the end and each twentieth of the training always make one."""
 

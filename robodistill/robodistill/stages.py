@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from robodistill import check as checking
+from robodistill.builders import student_networks, teacher_networks
+from robodistill.collect import Collector
 from robodistill.evaluation.compare import TEACHER, ZERO, compare, write_files
 from robodistill.evaluation.drivers import OnnxDriver, TorchDriver, ZeroDriver
 from robodistill.evaluation.rollout import roll_out
@@ -18,14 +20,14 @@ from robodistill.files import write_json
 from robodistill.metrics import MetricsLog
 from robodistill.networks import (
     STUDENT,
+    Saved,
     check_same_interface,
     load_policy,
-    student_networks,
-    teacher_networks,
 )
 from robodistill.progress import Progress
 from robodistill.runs import RunFolder
 from robodistill.settings import EvaluateConfig, RunConfig, TrainConfig
+from robodistill.sources import record
 from robodistill.threads import set_threads
 from robodistill.trainer import Trainer
 from robodistill_deploy.errors import RobodistillError
@@ -74,10 +76,48 @@ def train_teacher(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outpu
 
 
 def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
-    """Distil a student from ``inputs["teacher"]``, a checkpoint, after replaying that teacher here."""
+    """Train a student as its method says; one that needs a trained teacher has the checkpoint ``inputs["teacher"]``."""
     torch.manual_seed(config.seed + 1)
     env = _make_env(config, config.student, config.seed + 1)
-    teacher = load_policy(Path(inputs["teacher"]), "teacher")
+    teacher = _replayed_teacher(config, folder, Path(inputs["teacher"]), env) if "teacher" in inputs else None
+    networks = student_networks(config.student, env.spec, config.teacher.policy, teacher and teacher.saved)
+    recording = Path(inputs["recording"]) if "recording" in inputs else None
+    trainer = Trainer(config.student, env, networks, config.seed + 1, saved="student", recording=recording)
+    outputs = _train(config, config.student, trainer, folder, "student")
+    if config.student.method.collect.source == "file":
+        outputs["summary"]["env_steps"] = 0  # the stage that recorded made them
+    if teacher is not None:
+        outputs["summary"]["teacher_replay_return"] = teacher.replayed
+    return outputs
+
+
+def record_segments(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
+    """Collect the segments that a method of ``collect.source: file`` trains on, by the method's own drivers."""
+    torch.manual_seed(config.seed + 3)
+    train = config.student
+    env = _make_env(config, train, config.seed + 3)
+    teacher = _replayed_teacher(config, folder, Path(inputs["teacher"]), env) if "teacher" in inputs else None
+    networks = student_networks(train, env.spec, config.teacher.policy, teacher and teacher.saved)
+    generator = torch.Generator().manual_seed(config.seed + 3)
+    collector = Collector(train.method, env, dict(networks.items()), generator)
+    collect = train.method.collect
+    path = folder.path / "segments"
+    steps = collect.num_envs * collect.steps
+    with Progress("record", collect.buffer * steps, quiet=config.quiet) as progress:
+        record(collector, collect.buffer, path, lambda count: progress.update(count * steps))
+    return {"segments": path, "summary": {"env_steps": collect.buffer * steps}}
+
+
+class _Replayed(NamedTuple):
+    """A trained teacher, and its mean return in the student's environment."""
+
+    saved: Saved
+    replayed: float
+
+
+def _replayed_teacher(config: RunConfig, folder: RunFolder, checkpoint: Path, env: VecEnv) -> _Replayed:
+    """Read the trained teacher, refuse one of another interface, and see that it still can do its task."""
+    teacher = load_policy(checkpoint, "teacher")
     check_same_interface(teacher.spec, env.spec, teacher.policy.config.reads, f"teacher {teacher.checkpoint}")
     settings = EvaluateConfig(episodes=_REPLAY_WORLDS, seed=config.seed + 2)
     replay = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
@@ -86,11 +126,7 @@ def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     write_json(folder.path / "teacher_replay.json", {"return": replayed, "episodes": _REPLAY_WORLDS})
     if not config.quiet:
         Progress.say(f"teacher replayed in the student's environment: mean return {replayed:.2f}")
-    networks = student_networks(config.student, env.spec, teacher.policy)
-    trainer = Trainer(config.student, env, networks, config.seed + 1, saved="student")
-    outputs = _train(config, config.student, trainer, folder, "student")
-    outputs["summary"]["teacher_replay_return"] = replayed
-    return outputs
+    return _Replayed(teacher, replayed)
 
 
 def _sha256(checkpoint: Path) -> str:

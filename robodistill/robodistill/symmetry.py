@@ -62,7 +62,9 @@ class Mirror:
                 image = self.action(value)
             elif name in ("log_std", "label_log_std"):
                 image = value[..., permutation]
+            elif name.startswith("next_"):
+                image = self.obs(name.removeprefix("next_"), value)
             data[name] = torch.cat((value, image))
         data["mirrored"] = torch.zeros(data["action"].shape[:2], dtype=torch.bool)
         data["mirrored"][segment.shape[0] :] = True
-        return Segment(obs, torch.cat((segment.resets, segment.resets)), data)
+        return Segment(obs, torch.cat((segment.resets, segment.resets)), data, drivers=segment.drivers)

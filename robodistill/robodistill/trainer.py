@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from robodistill.checkpoint import LAST, has_tree, load_tree, save_tree
-from robodistill.collect import Collector
 from robodistill.files import sync, writing
-from robodistill.networks import checkpoint_texts
+from robodistill.networks import CRITIC, checkpoint_texts
 from robodistill.phases import Phase
 from robodistill.resume import conditions, warn_of_changes
 from robodistill.runs import RunFolder
 from robodistill.settings import TrainConfig
+from robodistill.sources import make_source
 from robodistill.symmetry import Mirror
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_envs.vector import VecEnv
@@ -27,6 +28,15 @@ from robodistill_policies.policy import Policy
 Report = Callable[[int, int, dict[str, float]], None]
 """Called after each iteration with its number, the env steps so far and the figures."""
 
+
+@runtime_checkable
+class Normalizing(Protocol):
+    """A network with statistics of its own: policies, critics, and what a method adds."""
+
+    def update_normalizer(self, obs: dict[str, torch.Tensor]) -> None:
+        """Take in observations (groups (..., dim))."""
+
+
 JUDGED = 20
 """Evenly spread iterations after which ``best`` may change: fixed ones, whenever the run was stopped."""
 
@@ -35,7 +45,13 @@ class Trainer:
     """Trains the networks of one TrainConfig in one VecEnv."""
 
     def __init__(
-        self, config: TrainConfig, env: VecEnv, networks: nn.ModuleDict, seed: int, saved: str
+        self,
+        config: TrainConfig,
+        env: VecEnv,
+        networks: nn.ModuleDict,
+        seed: int,
+        saved: str,
+        recording: Path | None = None,
     ) -> None:
         self.config, self.env, self.networks = config, env, networks
         self.saved = saved
@@ -45,7 +61,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         mirror = Mirror(env.spec) if any(p.mirror for p in config.method.phases.values()) else None
         self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
-        self.collector = Collector(config.method.collect, env, dict(networks.items()), self.generator)
+        self.collector = make_source(config.method, env, dict(networks.items()), self.generator, recording)
         self.iteration = 0
         self.best_return = self.recent_return = float("-inf")
         self._update_normalizers(self.collector.obs)
@@ -67,8 +83,8 @@ class Trainer:
         progress = self.progress
         segment, figures = self.collector.collect(progress)
         collected = time.perf_counter()
-        for name, phase in self.phases.items():
-            if self.iteration % self.config.method.phases[name].every == 0:
+        for phase in self.phases.values():
+            if phase.due(self.iteration, progress):
                 figures |= phase.run(segment, progress, self.generator)
         # once per segment and after the phases: in between, the ratio's two policies would not see the same input
         if progress < self.config.method.collect.freeze_normalizers_at:
@@ -86,10 +102,9 @@ class Trainer:
     def _update_normalizers(self, obs: dict[str, torch.Tensor]) -> None:
         for name in self.config.method.collect.update_normalizers:
             network = dict(self.networks.items()).get(name)
-            if not isinstance(network, (Policy, Critic)):
-                raise RobodistillError(
-                    f"collect.update_normalizers: {unknown('network', name, self.networks.keys())}"
-                )
+            if not isinstance(network, Normalizing):
+                legal = [n for n, other in self.networks.items() if isinstance(other, Normalizing)]
+                raise RobodistillError(f"collect.update_normalizers: {unknown('network', name, legal)}")
             network.update_normalizer(obs)
 
     def resume(self, folder: RunFolder) -> None:
@@ -129,7 +144,8 @@ class Trainer:
     def _save(self, folder: RunFolder) -> None:
         policy = self.networks[self.saved]
         assert isinstance(policy, Policy)
-        texts = checkpoint_texts(policy, self.env.spec)
+        critic = dict(self.networks.items()).get(CRITIC)
+        texts = checkpoint_texts(policy, self.env.spec, critic if isinstance(critic, Critic) else None)
         if folder.metrics_path.exists():
             with writing(folder.metrics_path):
                 sync(folder.metrics_path)  # after a power cut the log must reach as far as the checkpoint

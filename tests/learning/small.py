@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from robodistill.builders import student_networks, teacher_networks
 from robodistill.checkpoint import load_tree, save_tree
 from robodistill.config import compose
 from robodistill.decode import decode
@@ -17,8 +18,6 @@ from robodistill.networks import (
     check_same_interface,
     checkpoint_texts,
     load_policy,
-    student_networks,
-    teacher_networks,
 )
 from robodistill.settings import CollectConfig, PhaseConfig, RunConfig, TrainConfig
 from robodistill.trainer import Trainer
@@ -94,7 +93,7 @@ def dagger(teacher: Path, train: TrainConfig | None = None, seed: int = 1) -> Tr
     env = VecEnv(run.task, train.method.collect.num_envs, seed=seed, threads=1)
     saved = load_policy(teacher, "teacher")
     check_same_interface(saved.spec, env.spec, saved.policy.config.reads, "teacher")
-    return Trainer(train, env, student_networks(train, env.spec, saved.policy), seed, saved="student")
+    return Trainer(train, env, student_networks(train, env.spec, saved.policy.config, saved), seed, saved="student")
 
 
 def iterate(trainer: Trainer, count: int) -> list[dict[str, float]]:

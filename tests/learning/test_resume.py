@@ -101,7 +101,7 @@ def test_unroll_gives_what_the_student_did_while_it_collected(small: ModuleType,
     assert isinstance(student, Policy)
     wrong = 0.0
     for segment in segments:
-        drove = segment.data["role"] == list(trainer.collector.drivers).index("student")
+        drove = segment.data["role"] == segment.drivers.index("student")
         assert bool(drove.any())
         assert bool((~drove).any())
         assert bool(segment.resets[1:].any())
@@ -121,7 +121,7 @@ def test_labels_are_the_teachers_mean_on_every_world(small: ModuleType, teacher:
         output, _ = labeller.unroll(segment.obs, {}, segment.resets)
         assert float((output.mean - segment.data["label_mean"]).abs().max()) < 1e-5
         assert float((output.latent - segment.data["label_latent"]).abs().max()) < 1e-5
-        drove = segment.data["role"] == list(trainer.collector.drivers).index("teacher")
+        drove = segment.data["role"] == segment.drivers.index("teacher")
         assert torch.equal(segment.data["action"][drove], segment.data["label_mean"][drove])  # no noise of its own
         assert not torch.isclose(segment.data["action"], segment.data["mean"])[~drove].all()
 

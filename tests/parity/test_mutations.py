@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from robodistill.builders import student_networks
 from robodistill.check import PlainRobot, check_policy
 from robodistill.export import Origin, export_policy
-from robodistill.networks import check_same_interface, group_dims, student_networks
+from robodistill.networks import check_same_interface, group_dims
 from robodistill_deploy import runtime
 from robodistill_deploy.errors import RobodistillError, SpecError
 from robodistill_deploy.policy_file import METADATA_KEY, stamp
@@ -197,7 +198,7 @@ def test_a_student_that_reads_the_privileged_group_is_refused(student: Callable[
         export_policy(peeking, made.task, made.spec, ORIGIN, Path("never.onnx"))
     train = dataclasses.replace(made.train, policy=config, copy_head=False)
     with pytest.raises(RobodistillError, match="privileged"):
-        student_networks(train, made.spec, made.policy)
+        student_networks(train, made.spec, made.policy.config, None)
 
 
 def test_an_environment_of_another_order_is_refused_at_once(student: Callable[[str, str], Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from robodistill.networks import teacher_networks
+from robodistill.builders import teacher_networks
 from robodistill.settings import RunConfig
 from robodistill.threads import set_threads
 from robodistill.trainer import Trainer

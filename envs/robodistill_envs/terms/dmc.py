@@ -17,7 +17,8 @@ from robodistill_envs.world import World
 def at_least(value: Tensor, bound: float, margin: float = 0.0, value_at_margin: float = 0.0) -> Tensor:
     """Return 1 where ``value`` >= ``bound``, below it what the suite's linear sigmoid gives.
 
-    That falls in a straight line to ``value_at_margin`` at a distance of ``margin`` and on to 0; 0 at once for no margin.
+    That falls in a straight line to ``value_at_margin`` at a distance of ``margin`` and on to 0; without a margin it
+    is 0 at once.
     """
     if margin == 0.0:
         return (value >= bound).float()
@@ -54,5 +55,5 @@ def log_one_plus(signal: Tensor) -> Tensor:
 
 
 def arcsinh(signal: Tensor) -> Tensor:
-    """Return arcsinh(signal): the same for both signs."""
+    """Return the inverse hyperbolic sine: a logarithm for both signs."""
     return torch.asinh(signal)

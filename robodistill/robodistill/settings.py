@@ -149,7 +149,7 @@ class CollectConfig:
     """[s] Length of the episodes that are trained on; None is the task's. Time-outs bootstrap, so shorter ones only
     begin more often, in the states that the task draws: exploration where rewards are sparse."""
     reset: ResetConfig | None = None
-    """Where the episodes that are trained on begin; None is where the task's do. Wider starts explore for the policy."""
+    """Where the episodes that are trained on begin; None is where the task's do. Other starts can explore for it."""
     curriculum_start: float = 1.0
     """Size of commands and pushes at the beginning, as a share of the task's."""
     curriculum_share: float = 0.3

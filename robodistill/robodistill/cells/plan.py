@@ -11,6 +11,7 @@ from typing import Any
 
 from robodistill.config import compose
 from robodistill.decode import decode
+from robodistill.files import read_json
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError, unknown
 
@@ -63,7 +64,7 @@ class Cell:
     def done(self, folder: Path) -> bool:
         """Return whether its run below ``folder`` is complete."""
         path = folder / "cells" / self.name / "summary.json"
-        return path.exists() and json.loads(path.read_text()).get("status") == "complete"
+        return path.exists() and read_json(path, "summary").get("status") == "complete"
 
 
 def methods_of(names: Sequence[str], known: Mapping[str, Path]) -> list[str]:

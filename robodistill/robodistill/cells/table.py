@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,9 @@ def _reason(cell: Cell, folder: Path) -> str:
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
-    order = sorted(rows, key=lambda row: (math.isnan(row.overall), -row.overall if row.seeds else 0.0, row.method))
-    return [
-        Row(**{**vars(row), "rank": None if math.isnan(row.overall) else i}) for i, row in enumerate(order, 1)
-    ]
+    scored = sorted((row for row in rows if not math.isnan(row.overall)), key=lambda row: -row.overall)
+    others = [row for row in rows if math.isnan(row.overall)]
+    return [replace(row, rank=i) for i, row in enumerate(scored, 1)] + others
 
 
 def ranges_of(rows: Iterable[Row]) -> list[str]:

@@ -24,8 +24,9 @@ from robodistill.decode import decode
 from robodistill.pipeline import PipelineConfig
 from robodistill.progress import Progress
 from robodistill.records import read_record
-from robodistill.runs import RunFolder
+from robodistill.runs import RunFolder, differences, plain
 from robodistill.session import work
+from robodistill_deploy.codec import to_plain
 
 if TYPE_CHECKING:
     from robodistill.settings import RunConfig
@@ -65,8 +66,9 @@ def _finished(config: RunConfig) -> dict[str, Any] | None:
     folder = RunFolder(Path(config.runs_dir) / config.run)
     record = read_record(folder, STAGE)
     stored = folder.stage(STAGE).config() if record is not None and record.whole() else None
-    if stored is None or tuple(stored["evaluate"].get("ranges", ())) == config.evaluate.ranges:
-        return None
+    differing = differences(stored["evaluate"], plain(to_plain(config.evaluate))) if stored else []
+    if not differing or any(not phrase.startswith("ranges ") for phrase in differing):
+        return None  # there is none, or the very one that is asked for, or one that this would contradict
     pipeline = decode(PipelineConfig, config.pipeline or {}, "pipeline")
     (stage,) = (stage for stage in pipeline.stages if stage.name == STAGE)
     found: dict[str, Any] = {}

@@ -79,7 +79,7 @@ class RobotConfig:
 
     name: str
     mjcf: str
-    """Path below the package ``robodistill_envs``."""
+    """Path below the package ``robodistill_envs``; ``<package>:<path>`` below another one."""
     floor: bool
     """Whether the scene needs a floor."""
     actions: tuple[ActionConfig, ...]
@@ -97,6 +97,10 @@ class RobotConfig:
     """How a driver's program brings it from lying to the default pose; empty: it starts standing."""
     motors: MotorConfig = field(default_factory=MotorConfig)
     """What separates its motors from ideal ones."""
+    remove: tuple[str, ...] = ()
+    """What to leave out of the model file, as ``<kind>:<pattern>``: ``body:ball``, ``geom:wall_*``, ``sensor:*``."""
+    own_actuators: bool = False
+    """Actions drive the model file's own actuators, and name these; else one is added to each joint that they name."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class PhysicsConfig:
     ls_iterations: int = 20
     tolerance: float = 1.0e-5
     integrator: Literal["implicitfast", "Euler", "implicit"] = "implicitfast"
+    cone: Literal["pyramidal", "elliptic"] = "pyramidal"
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,34 @@ class MetricConfig:
 
 
 @dataclass(frozen=True)
+class DrawConfig:
+    """Where a range draws a parameter from: uniformly in low..high, but not inside the gap."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    gap_low: tuple[float, ...] = ()
+    """Lower ends of what is left out; empty for nothing."""
+    gap_high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse gaps that lie outside, or leave nothing to draw."""
+        edges = (self.low, self.gap_low or self.low, self.gap_high or self.low, self.high)
+        if len({len(edge) for edge in edges}) != 1:
+            raise SpecError("range: low, high, gap_low and gap_high must have equally many values")
+        if any(sorted(edge) != list(edge) for edge in zip(*edges, strict=True)):
+            raise SpecError(f"range: low <= gap_low <= gap_high <= high does not hold for {edges}")
+
+
+@dataclass(frozen=True)
+class RangeConfig:
+    """Other conditions to evaluate under: what is not named stays as in training."""
+
+    parameters: dict[str, DrawConfig] = field(default_factory=dict)
+    push_speed: tuple[float, float] | None = None
+    """[m/s] range of the pushes' speeds"""
+
+
+@dataclass(frozen=True)
 class ParameterConfig:
     """A physical quantity drawn anew for each world and episode, uniformly in low..high."""
 
@@ -197,6 +230,8 @@ class ParameterConfig:
     unit: str
     nominal: tuple[float, ...]
     """The value with randomisation switched off."""
+    draw: DrawConfig | None = None
+    """Where to draw from instead; low..high go on telling networks what is usual. See ``TaskConfig.ranges``."""
 
     def __post_init__(self) -> None:
         """Refuse ranges that are empty or of different lengths."""
@@ -236,6 +271,8 @@ class PushConfig:
     """[m/s]"""
     interval_s: tuple[float, float]
     """[s] between two pushes, uniform"""
+    min_speed: float = 0.0
+    """[m/s]"""
 
 
 @dataclass(frozen=True)
@@ -254,6 +291,8 @@ class ResetConfig:
     """[rad] around the default"""
     joint_velocity: float = 0.0
     """[rad/s] around zero"""
+    joint_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Joint -> range [rad] to draw its position from, whatever the default is"""
 
 
 @dataclass(frozen=True)
@@ -286,6 +325,8 @@ class TaskConfig:
     """Quantities that evaluation reports beside the return."""
     targets: dict[str, float] = field(default_factory=dict)
     """What a student should reach, by metric, for the report's verdicts: a score at least, others at most."""
+    ranges: dict[str, RangeConfig] = field(default_factory=dict)
+    """Conditions other than those of training, by name, for ``evaluate.ranges``."""
 
     def __post_init__(self) -> None:
         """Add what the robot's motors draw; refuse a control step that is no whole number of physics steps."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs import rotations
-from robodistill_envs.config import TaskConfig
+from robodistill_envs.config import DrawConfig, TaskConfig
 from robodistill_envs.motors import robot_nq
 from robodistill_envs.random import WorldRandom
 
@@ -24,8 +24,12 @@ class Draws:
         self._free = int(bool(task.reset.height))
         self._qpos0 = _default_qpos(task, model, spec)
         ranges = list(task.parameters.values())
-        self._low = torch.tensor([v for p in ranges for v in p.low])
-        self._width = torch.tensor([v for p in ranges for v in p.high]) - self._low
+        drawn = [p.draw or DrawConfig(p.low, p.high) for p in ranges]
+        self._low = torch.tensor([v for d in drawn for v in d.low])
+        self._gap_low = torch.tensor([v for d in drawn for v in d.gap_low or d.low])
+        self._gap = torch.tensor([v for d in drawn for v in d.gap_high or d.low]) - self._gap_low
+        self._width = torch.tensor([v for d in drawn for v in d.high]) - self._low - self._gap
+        self._joint_range = {int(model.joint(j).qposadr[0]): span for j, span in task.reset.joint_range.items()}
         self._nominal = torch.tensor([v for p in ranges for v in p.nominal])
         if task.command:
             self._command_low = torch.tensor(task.command.lower)
@@ -40,6 +44,7 @@ class Draws:
         else:
             u = random.uniform("parameters", counter, len(self._low), ids)
             flat = self._low + self._width * u
+            flat += self._gap * (flat > self._gap_low)
         sizes = [len(p.low) for p in self.task.parameters.values()]
         return dict(zip(self.task.parameters, flat.split(sizes, dim=1), strict=True)) if sizes else {}
 
@@ -60,6 +65,8 @@ class Draws:
             qvel[:, :6] = u[:, 3:9] * config.base_velocity
         qpos[:, 7 * free : nq] += u[:, 10 + 7 * free : 10 + nq] * config.joint_position
         qvel[:, 6 * free : nv] += u[:, 10 + nq + 6 * free :] * config.joint_velocity
+        for i, (low, high) in self._joint_range.items():
+            qpos[:, i] = low + 0.5 * (high - low) * (1.0 + u[:, 10 + i])
         return qpos, qvel
 
     def command(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:
@@ -83,7 +90,8 @@ class Draws:
         """Return horizontal velocity kicks (n, 2) [m/s] in the world frame."""
         assert self.task.push is not None
         u = random.uniform("push", counter, 2, ids)
-        angle, speed = 2.0 * torch.pi * u[:, 0], self.task.push.max_speed * u[:, 1] * size
+        slowest, fastest = self.task.push.min_speed, self.task.push.max_speed
+        angle, speed = 2.0 * torch.pi * u[:, 0], (slowest + (fastest - slowest) * u[:, 1]) * size
         return torch.stack((torch.cos(angle), torch.sin(angle)), dim=1) * speed.unsqueeze(1)
 
 
@@ -93,6 +101,6 @@ def _default_qpos(task: TaskConfig, model: mujoco.MjModel, spec: InterfaceSpec) 
         qpos[2] = task.reset.height
     for part in spec.actions:
         for joint, value in zip(part.names, part.default, strict=True):
-            if part.kind == "joint_position":
+            if part.kind == "joint_position" and not task.robot.own_actuators:
                 qpos[model.joint(joint).qposadr[0]] = value
     return qpos

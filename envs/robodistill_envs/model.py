@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mujoco
 
@@ -18,26 +22,65 @@ MEASURED, TRUE = "measured.", "true."
 """Prefixes of sensor names: what the robot gets (delayed), what the simulator knows."""
 
 _SCALARS = ("jointpos", "jointvel", "touch", "actuatorfrc", "contact")
-_VECTORS = ("gyro", "accelerometer", "velocimeter", "framepos", "framelinvel", "frameangvel", "subtreecom")
+_VECTORS = (
+    "gyro", "accelerometer", "velocimeter", "framepos", "framelinvel", "frameangvel", "subtreecom", "force", "torque",
+)  # fmt: skip
 _DIM = {"framequat": 4, **dict.fromkeys(_VECTORS, 3), **dict.fromkeys(_SCALARS, 1)}
 _OBJECTS = ("site", "joint", "xbody", "body", "geom", "actuator")
 
 
-def mjcf_path(relative: str) -> Path:
-    """Return the path of a model file below this package."""
-    path = Path(robodistill_envs.__file__).parent / relative
+_EXTRAS = {"dm_control": "dmc"}
+"""Package whose model files robots may name -> the extra that installs it."""
+_PARTS = ("body", "geom", "site", "sensor")
+"""Kinds of elements that ``remove`` may name."""
+
+
+def mjcf_path(name: str) -> Path:
+    """Return the path of a model file below this package, or of ``<package>:<path>`` below another."""
+    package, _, relative = name.rpartition(":")
+    path = (_package(package) if package else Path(robodistill_envs.__file__).parent) / relative
     if not path.is_file():
         raise SpecError(f"no model file {path}")
     return path
 
 
-def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
-    """Return the compiled model of ``task`` with nominal parameters; ``visual`` keeps what cannot collide."""
-    path = mjcf_path(task.robot.mjcf)
+def _package(name: str) -> Path:
+    """Return the folder of a package without importing it; its parents are imported."""
+    root = name.partition(".")[0]
+    found = importlib.util.find_spec(name) if importlib.util.find_spec(root) else None
+    if found is None or not found.submodule_search_locations:
+        extra = f": pip install 'robodistill[{_EXTRAS[root]}]'" if root in _EXTRAS else ""
+        raise SpecError(f"the model file lies in package {name}, which is not installed{extra}")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def load_spec(path: Path, remove: Sequence[str] = ()) -> mujoco.MjSpec:
+    """Return a model file to build on, without what ``remove`` names as ``<kind>:<pattern>``."""
     try:
         spec = mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
         raise SpecError(f"model file {path}: {' '.join(str(error).split())}") from error
+    for what in remove:
+        kind, _, pattern = what.partition(":")
+        if kind not in _PARTS:
+            raise SpecError(f"robot.remove {what!r}: {unknown('kind', kind, _PARTS)}")
+        elements: Sequence[Any] = getattr(spec, "bodies" if kind == "body" else f"{kind}s")
+        chosen = [element for element in elements if fnmatch.fnmatchcase(element.name, pattern)]
+        if not chosen:
+            raise SpecError(f"robot.remove {what!r}: {unknown(kind, pattern, [e.name for e in elements])}")
+        for element in chosen:
+            spec.delete(element)
+    return spec
+
+
+def model_field(model: mujoco.MjModel, name: str) -> Any:
+    """Return a field of a model, or of its options where the model has none of that name, such as ``gravity``."""
+    return getattr(model, name) if hasattr(model, name) else getattr(model.opt, name)
+
+
+def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
+    """Return the compiled model of ``task`` with nominal parameters; ``visual`` keeps what cannot collide."""
+    spec = load_spec(mjcf_path(task.robot.mjcf), task.robot.remove)
     # what only pleases the eye costs a fifth of a physics step; rendering compiles a model of its own
     spec.compiler.discardvisual = not visual
     _set_options(spec, task)
@@ -47,7 +90,9 @@ def build_model(task: TaskConfig, visual: bool = False) -> mujoco.MjModel:
             name=FLOOR, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], contype=1, conaffinity=0, condim=3,
             priority=2, friction=[0.8, 0.02, 0.01], rgba=[0.5, 0.55, 0.6, 1.0],
         )  # fmt: skip
-    for action in task.robot.actions:
+    if task.robot.own_actuators:
+        _check_actuators(spec, task)
+    for action in () if task.robot.own_actuators else task.robot.actions:
         _add_actuators(spec, action, task)
     for sensor in task.robot.sensors:
         _add_sensors(spec, sensor, MEASURED, _samples(task) if task.delayed else 0, encoder=True)
@@ -72,7 +117,17 @@ def _set_options(spec: mujoco.MjSpec, task: TaskConfig) -> None:
     option.iterations = physics.iterations
     option.ls_iterations = physics.ls_iterations
     option.tolerance = physics.tolerance
-    option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+    option.cone = getattr(mujoco.mjtCone, f"mjCONE_{physics.cone.upper()}")
+
+
+def _check_actuators(spec: mujoco.MjSpec, task: TaskConfig) -> None:
+    """Refuse actions that do not name all of the model's actuators in its order, which is that of ``ctrl``."""
+    there = [actuator.name for actuator in spec.actuators]
+    named = [name for action in task.robot.actions for name in action.names]
+    if named != there:
+        raise SpecError(f"robot {task.robot.name!r}: its actions must name {', '.join(there)}, got {', '.join(named)}")
+    if task.delayed:
+        raise SpecError(f"task {task.name!r}: the model file's own actuators have no delays; set delayed: false")
 
 
 def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) -> None:

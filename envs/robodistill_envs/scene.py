@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_envs.model import load_spec
 
 FLOOR = "scene_floor"
 """Name of the floor's geom, texture and material."""
@@ -16,15 +18,16 @@ SUN = np.array([-0.35, 0.3, -1.0])
 
 
 def load_scene(
-    mjcf: Path, floor: bool = True, payload: tuple[str, float] | None = None, antialias: bool = False
+    mjcf: Path, floor: bool = True, payload: tuple[str, float] | None = None, antialias: bool = False,
+    remove: Sequence[str] = (),
 ) -> mujoco.MjModel:
     """Return a model to look at: ``mjcf`` with sky, light and, if asked for, a floor at z = 0.
 
     ``payload`` = (body, mass [kg]) draws a box of that mass (at 2000 kg/m3) on top of the body. Nothing added has mass
     or contact, and no joint is added: ``qpos`` means what it means in the model that was simulated. ``antialias`` is
-    for stills: with software OpenGL it takes three times as long.
+    for stills: with software OpenGL it takes three times as long. ``remove`` is the robot's.
     """
-    spec = mujoco.MjSpec.from_file(str(mjcf))
+    spec = load_spec(mjcf, remove)
     world = spec.worldbody
     spec.add_texture(
         name="scene_sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,

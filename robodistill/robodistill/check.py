@@ -22,7 +22,7 @@ from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
-from robodistill_envs.model import MEASURED
+from robodistill_envs.model import MEASURED, model_field
 from robodistill_envs.observation import SignalTerms
 from robodistill_envs.vector import Disturbances, VecEnv
 from robodistill_policies.normalizer import EPSILON
@@ -130,7 +130,7 @@ def _plain_copy(env: VecEnv) -> PlainRobot:
     assert isinstance(engine, MjbatchEngine)
     model = copy.copy(engine.model)
     for name, values in engine.expanded().items():
-        target = getattr(model, name)
+        target = model_field(model, name)
         target[:] = values[0].numpy().reshape(target.shape)
     mujoco.mj_setConst(model, mujoco.MjData(model))  # what follows from masses follows here too
     parameters = {k: v[0].numpy() for k, v in env.world.parameters.items()}

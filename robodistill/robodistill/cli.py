@@ -131,6 +131,7 @@ def _call(module: ModuleType, words: list[str], show: bool) -> int:
     if wordy and hasattr(module, "run_words"):
         result = module.run_words(words)
     else:
+        words = module.reword(words) if hasattr(module, "reword") else words
         words, back = _take_resume(words) if getattr(module, "RESUMES", False) else (words, False)
         config = load_config(_spelt_out(words, getattr(module, "SECTION", "")))
         if show:

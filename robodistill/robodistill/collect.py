@@ -193,8 +193,8 @@ class Collector:
     def _add_advantages(self, critic: Critic, segment: Segment, ends: list[End]) -> None:
         values, next_values = self._values(critic, segment, ends)
         advantages, returns = gae(
-            segment.data["reward"], values, next_values, segment.data["terminated"], segment.data["done"],
-            self.config.gamma, self.config.lam,
+            segment.data["reward"] * self.config.reward_scale, values, next_values,
+            segment.data["terminated"], segment.data["done"], self.config.gamma, self.config.lam,
         )  # fmt: skip
         segment.data.update({"value": values, "advantage": advantages, "return": returns})
 

@@ -28,6 +28,9 @@ def work(config: RunConfig, verb: str, only: str | None = None) -> int:
     console = Console(highlight=False)
     console.print(table(outcome.records if only is None else {only: outcome.records[only]}))
     for name, score in outcome.summary.get("score", {}).items():
+        if score["mean"] is None:
+            console.print(f"score   {name}: none, for the teacher does no better than doing nothing")
+            continue
         low, high = score["ci95"]
         console.print(f"score   {name} {score['mean']:.3f} (95 %: {low:.3f} to {high:.3f})")
     check = outcome.summary.get("check", {})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_envs.config import TaskConfig
+from robodistill_envs.config import ResetConfig, TaskConfig
 from robodistill_policies.config import PolicyConfig
 
 
@@ -149,6 +149,13 @@ class CollectConfig:
     """Network that values states, for GAE; empty for none."""
     gamma: float = 0.99
     lam: float = 0.95
+    reward_scale: float = 1.0
+    """What the learner multiplies rewards by, so that the critic's values stay near 1; returns are reported without."""
+    episode_s: float | None = None
+    """[s] Length of the episodes that are trained on; None is the task's. Time-outs bootstrap, so shorter ones only
+    begin more often, in the states that the task draws: exploration where rewards are sparse."""
+    reset: ResetConfig | None = None
+    """Where the episodes that are trained on begin; None is where the task's do. Other starts can explore for it."""
     curriculum_start: float = 1.0
     """Size of commands and pushes at the beginning, as a share of the task's."""
     curriculum_share: float = 0.3
@@ -161,6 +168,9 @@ class CollectConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _positive("collect", num_envs=self.num_envs, steps=self.steps, buffer=self.buffer)
+        _positive("collect", reward_scale=self.reward_scale)
+        if self.episode_s is not None:
+            _positive("collect", episode_s=self.episode_s)
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
             raise RobodistillError(
                 f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"
@@ -236,6 +246,8 @@ class EvaluateConfig:
     """Episodes whose trajectories are kept for plots and video."""
     record_by: str = ""
     """Keep the episodes with the largest value of this parameter; empty keeps the first ones."""
+    ranges: tuple[str, ...] = ()
+    """The task's ranges to compare under as well; ``train`` is its own, which always comes first."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

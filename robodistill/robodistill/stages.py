@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +14,10 @@ from robodistill import check as checking
 from robodistill.builders import student_networks, teacher_networks
 from robodistill.collect import Collector
 from robodistill.evaluation.compare import TEACHER, ZERO, compare, write_files
-from robodistill.evaluation.drivers import OnnxDriver, TorchDriver, ZeroDriver
-from robodistill.evaluation.rollout import roll_out
+from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, ZeroDriver
+from robodistill.evaluation.rollout import Rollout, roll_out
 from robodistill.export import Origin, export_policy
-from robodistill.files import write_json
+from robodistill.files import read_json, write_json
 from robodistill.metrics import MetricsLog
 from robodistill.networks import (
     STUDENT,
@@ -31,16 +32,24 @@ from robodistill.sources import record
 from robodistill.threads import set_threads
 from robodistill.trainer import Trainer
 from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.ranges import TRAIN, within
 from robodistill_envs.vector import VecEnv
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
+RANGES = "ranges.json"
+"""What ``evaluate range=`` found after a run was evaluated, beside its ``evaluation.json``."""
 _REPLAY_WORLDS = 64
 _SHOWN = ("episode/return", "episode/length_s", "loss/imitate_action", "time/steps_per_s")
 
 
 def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
-    return VecEnv(config.task, train.method.collect.num_envs, seed=seed, threads=set_threads(config.threads))
+    collect, task = train.method.collect, config.task
+    if collect.episode_s is not None:
+        task = dataclasses.replace(task, episode_s=collect.episode_s)
+    if collect.reset is not None:
+        task = dataclasses.replace(task, reset=collect.reset)
+    return VecEnv(task, collect.num_envs, seed=seed, threads=set_threads(config.threads))
 
 
 def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunFolder, title: str) -> Outputs:
@@ -155,19 +164,13 @@ def export_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
 def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:
     """Compare teacher, student, exported file and zero action on the same seeds."""
     settings = config.evaluate
-    env = VecEnv(config.task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
-    drivers = {
-        TEACHER: TorchDriver(load_policy(Path(inputs["teacher"]), "teacher").policy),
-        "student": TorchDriver(load_policy(Path(inputs["student"]), STUDENT).policy),
-        "onnx": OnnxDriver(Path(inputs["policy"])),
-        ZERO: ZeroDriver(),
-    }
-    ticks = config.task.max_steps
-    with Progress("evaluate", ticks * len(drivers), quiet=config.quiet) as progress:
-        order = list(drivers)
-        result, rollouts = compare(
-            env, drivers, settings, lambda name, tick: progress.update(order.index(name) * ticks + tick + 1)
-        )
+    others = [name for name in settings.ranges if name != TRAIN]
+    for name in others:
+        within(config.task, name)  # a misspelt range shows before the first step
+    drivers = _drivers(inputs)
+    result, rollouts = _compare(config, drivers, TRAIN)
+    if others:
+        result["ranges"] = compare_ranges(config, drivers, others)
     write_files(folder.path, result, rollouts, config.task.control_dt)
     floor = config.task.teacher_floor
     reached = result["policies"][TEACHER]["return"]["mean"]
@@ -178,9 +181,50 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
         "zero_at_most_half": zero <= 0.5 * reached,
     }
     write_json(folder.path / "evaluation.json", result)
-    steps = ticks * len(drivers) * settings.episodes
-    summary = {key: result[key] for key in ("episodes", "policies", "score", "valid")}
+    steps = config.task.max_steps * len(drivers) * settings.episodes * (1 + len(others))
+    summary = {key: result[key] for key in ("episodes", "policies", "score", "valid", "ranges") if key in result}
     return {"evaluation": folder.path / "evaluation.json", "summary": {**summary, "env_steps": steps}}
+
+
+def _drivers(inputs: Inputs) -> dict[str, Driver]:
+    """Return who is compared: the exported file only where there is one."""
+    drivers: dict[str, Driver] = {
+        TEACHER: TorchDriver(load_policy(Path(inputs["teacher"]), "teacher").policy),
+        "student": TorchDriver(load_policy(Path(inputs["student"]), STUDENT).policy),
+    }
+    if "policy" in inputs:
+        drivers["onnx"] = OnnxDriver(Path(inputs["policy"]))
+    return {**drivers, ZERO: ZeroDriver()}
+
+
+def _compare(
+    config: RunConfig, drivers: Mapping[str, Driver], name: str
+) -> tuple[dict[str, Any], dict[str, Rollout]]:
+    """Compare the drivers on the same worlds, drawn from the task's range ``name``."""
+    settings, order, ticks = config.evaluate, list(drivers), config.task.max_steps
+    task = within(config.task, name)
+    env = VecEnv(task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
+    title = "evaluate" if name == TRAIN else f"evaluate {name}"
+    with Progress(title, ticks * len(order), quiet=config.quiet) as progress:
+        return compare(env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1))
+
+
+def compare_ranges(config: RunConfig, drivers: Mapping[str, Driver], names: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of policies and the scores by range; the same driver sees the same worlds as the others."""
+    results = {name: _compare(config, drivers, name)[0] for name in names}
+    return {name: {key: found[key] for key in ("policies", "score")} for name, found in results.items()}
+
+
+def evaluate_ranges(config: RunConfig, folder: RunFolder, inputs: Inputs) -> dict[str, Any]:
+    """Compare a finished run's policies under ``config.evaluate.ranges``; add them to ``ranges.json`` and return it."""
+    path = folder.path / RANGES
+    names = [name for name in config.evaluate.ranges if name != TRAIN]
+    for name in names:
+        within(config.task, name)
+    known = read_json(path, "ranges") if path.exists() else {}
+    result = {**known, **compare_ranges(config, _drivers(inputs), names)}
+    write_json(path, result)
+    return result
 
 
 def check_export(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outputs:

@@ -12,14 +12,14 @@ from torch import Tensor
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.config import spread
 from robodistill_envs.engines.base import Engine
-from robodistill_envs.model import MAX_DELAY_S
+from robodistill_envs.model import MAX_DELAY_S, model_field
 from robodistill_envs.motor_config import DAMPING, FRICTION
 from robodistill_envs.motors import KD, KP, RESISTANCE, VOLTAGE, motor_dofs
 from robodistill_envs.world import World
 
 
 def _template(engine: Engine, name: str) -> Tensor:
-    return torch.as_tensor(getattr(engine.model, name), dtype=torch.float64)
+    return torch.as_tensor(model_field(engine.model, name), dtype=torch.float64)
 
 
 def geom_friction(engine: Engine, world: World, ids: Tensor, *, geom: str, parameter: str) -> None:
@@ -104,6 +104,19 @@ def _dc_servos(
     engine.field("actuator_forcerange")[ids] = torch.stack((-limit - constant, limit - constant), dim=-1)
 
 
+def joint_field(engine: Engine, world: World, ids: Tensor, *, field: str, joint: str, parameter: str) -> None:
+    """Set a joint's value in a field by degree of freedom, such as ``dof_damping``, to the parameter itself."""
+    dof = int(engine.model.joint(joint).dofadr[0])
+    engine.field(field)[ids, dof] = world.parameter(parameter)[ids, 0].double()
+
+
+def actuator_gain(engine: Engine, world: World, ids: Tensor, *, parameter: str) -> None:
+    """Scale what every actuator makes of its input and of its own state: motors and position servos alike."""
+    power = world.parameter(parameter)[ids, 0].double().view(-1, 1, 1)
+    for field in ("actuator_gainprm", "actuator_biasprm"):
+        engine.field(field)[ids] = _template(engine, field) * power
+
+
 def motor_friction(engine: Engine, world: World, ids: Tensor) -> None:
     """Scale what rubs in each motor, on the motor's side of a backlash, by the factors that its world has drawn."""
     dofs = torch.as_tensor(motor_dofs(engine.model))
@@ -131,7 +144,8 @@ def motor_strength(engine: Engine, world: World, ids: Tensor, *, parameter: str)
 def delays(engine: Engine, world: World, ids: Tensor, *, action: str, signal: str) -> None:
     """Set a world's action delay and signal delay [s]; effective in physics steps."""
     for name in (action, signal):
-        longest = world.task.parameters[name].high[0]
+        config = world.task.parameters[name]
+        longest = (config.draw or config).high[0]
         if longest > MAX_DELAY_S:
             raise RobodistillError(f"parameter {name!r}: {longest} s is more than the delay buffers' {MAX_DELAY_S} s")
     engine.field("actuator_delay")[ids] = world.parameter(action)[ids].double()

@@ -61,7 +61,7 @@ def write_film(path: Path, session: Session, seconds: float, tick_done: Callable
         fell=False, payload=None,
     )  # fmt: skip
     robot = session.task.robot
-    model = load_scene(mjcf_path(robot.mjcf), floor=robot.floor)
+    model = load_scene(mjcf_path(robot.mjcf), floor=robot.floor, remove=robot.remove)
     texts = [f"{v.policy}, {v.falls} falls\n{text}".strip() for v, text in zip(
         shown, labels(clip, command.elements if command else ()), strict=True)]  # fmt: skip
     drawn = arrows(clip) if root_body(model) is not None else None

@@ -63,7 +63,7 @@ class Picture:
 
     def __init__(self, server: viser.ViserServer, session: Session) -> None:
         robot, api = session.task.robot, server.scene
-        self.model = load_scene(mjcf_path(robot.mjcf), floor=False)
+        self.model = load_scene(mjcf_path(robot.mjcf), floor=False, remove=robot.remove)
         self._data = mujoco.MjData(self.model)
         self._api = api
         self.floating = root_body(self.model) is not None

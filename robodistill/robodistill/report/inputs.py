@@ -84,11 +84,17 @@ def load_inputs(run: Path) -> Inputs:
         config=config,
         provenance=provenance if isinstance(provenance, dict) else {},
         metrics=_read_stages(run),
-        evaluation=_read_mapping(evaluation / "evaluation.json"),
+        evaluation=_with_ranges(evaluation),
         episodes=read_arrays(evaluation / "episodes.npz"),
         trajectories=read_arrays(evaluation / "trajectories.npz"),
         check=_read_mapping(run / "check" / "check.json"),
     )
+
+
+def _with_ranges(folder: Path) -> dict[str, Any]:
+    """Return ``evaluation.json``, with the ranges that were evaluated after it."""
+    found, later = _read_mapping(folder / "evaluation.json"), _read_mapping(folder / "ranges.json")
+    return {**found, "ranges": {**mapping(found, "ranges"), **later}} if later else found
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -12,6 +12,7 @@ from robodistill.report.sections.behaviour import tracking
 from robodistill.report.sections.conditions import by_parameter, errors
 from robodistill.report.sections.headline import headline, title_of
 from robodistill.report.sections.origin import check, configuration, provenance
+from robodistill.report.sections.ranges import by_range
 from robodistill.report.sections.results import comparison, latent
 from robodistill.report.sections.training import rewards, training
 from robodistill.report.video import describe, student_video
@@ -51,8 +52,9 @@ def write_report(run: Path) -> Path:
 def render_page(inputs: Inputs, video: Path | None, caption: str) -> str:
     """Return the whole page as text; ``caption`` stands under the video, or says why there is none."""
     body = "".join((
-        headline(inputs, video, caption), comparison(inputs), training(inputs), rewards(inputs), tracking(inputs),
-        by_parameter(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs), provenance(inputs),
+        headline(inputs, video, caption), comparison(inputs), by_range(inputs), training(inputs), rewards(inputs),
+        tracking(inputs), by_parameter(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs),
+        provenance(inputs),
     ))  # fmt: skip
     return shell(title_of(inputs), NAVIGATION, body)
 

@@ -118,7 +118,8 @@ def _held(push: NDArray[np.float64], ticks: int) -> NDArray[np.float64]:
 def _animate(inputs: Inputs, clip: Clip, mjcf: Path) -> Iterator[Frame]:
     body = _loaded_body(inputs)
     payload = (body, clip.payload) if body and clip.payload is not None else None
-    model = load_scene(mjcf, floor=bool(mapping(inputs.task, "robot").get("floor", True)), payload=payload)
+    robot = mapping(inputs.task, "robot")
+    model = load_scene(mjcf, bool(robot.get("floor", True)), payload, remove=robot.get("remove", ()))
     drawn = arrows(clip) if root_body(model) is not None and clip.qpos.shape[1] >= 7 else None
     return animate(model, clip.qpos, size=SIZE, labels=labels(clip, inputs.commands), arrows=drawn)
 

@@ -1,16 +1,25 @@
-"""Measure speed on this machine: the environment against the bare engine, or where training spends its time.
+"""Measure: the environment's speed, where training spends its time, or how methods compare.
 
   robodistill bench env task=go2_flat            ratio= of VecEnv to bare stepping, at several numbers of worlds
   robodistill bench runtime                      what the robot's runtime and safety add to a bare onnxruntime call
   robodistill bench train task=go2_flat          what an iteration of the teacher's training is made of
+  robodistill bench methods tasks=dmc_pendulum   methods on equal terms: a table of scores with intervals over seeds
 
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
-Writes  nothing, or the figures with out=<file.json>.
+Writes  nothing, or the figures with out=<file.json>; bench methods: its cells into folder=, its tables into out=.
 
 Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores
+
+        tasks=a,b  methods=c,d  bench methods: what to measure; without methods= all that train a student
+        seeds=0,1,2             training seeds; three or more give intervals
+        steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
+        ranges=ood,far          the tasks' ranges to evaluate under; all of them unless given
+        jobs=1                  cells at once, each in a process with one thread
+        folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
+        out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
 
 A round of `bench env` steps twice from the same state with the same targets, in VecEnv and by the engine alone. A busy
 machine spoils any measurement: close what else runs, and look at the range.
@@ -55,6 +64,9 @@ def run_words(words: list[str]) -> None:
         else:
             rest.append(word)
     settings = decode(module.Settings, own, f"bench {words[0]}")
+    if hasattr(module, "measure_words"):  # it chooses tasks by itself
+        module.measure_words(rest, settings, Progress.say)
+        return
     config: RunConfig = load_config(rest)
     result: dict[str, Any] = module.measure(config, settings, Progress.say)
     if out:

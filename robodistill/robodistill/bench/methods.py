@@ -1,0 +1,85 @@
+"""How methods compare on equal terms: the same tasks, seeds, teachers and number of environment steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robodistill.cells.perform import cell_job, perform, teacher_job
+from robodistill.cells.plan import Budget, Cell, methods_of, plan
+from robodistill.cells.table import rows_of
+from robodistill.cells.write import write_results
+from robodistill.config import FOLDER_KEY, groups
+from robodistill.runs import provenance
+from robodistill_deploy.errors import RobodistillError, unknown
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``robodistill bench methods``."""
+
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    """Empty: every method of the tree."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 0
+    """Environment steps of a cell; 0 is what the recipe gives teacher and student together."""
+    ranges: tuple[str, ...] | None = None
+    """Ranges to evaluate under beside the task's own; None is all that it has."""
+    jobs: int = 1
+    """Cells at once, each on one thread."""
+    folder: str = "runs/bench_methods"
+    """Where the cells are kept."""
+    out: str = ""
+    """Where tables and plots go; empty: into ``folder``."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if self.jobs < 1 or self.steps < 0:
+            raise RobodistillError("bench methods: jobs must be at least 1, steps at least 0")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise RobodistillError(f"bench methods: seeds must differ, and be at least one, got {list(self.seeds)}")
+
+
+def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
+    """Return all cells; nothing has run when a name or a value is refused."""
+    own = [word.partition("=")[2] for word in words if word.startswith(f"{FOLDER_KEY}=")]
+    there = groups(own[-1] if own else None)
+    for task in settings.tasks:
+        if task not in there["task"]:
+            raise RobodistillError(f"bench methods: {unknown('task', task, there['task'])}")
+    budget = Budget(settings.steps, settings.ranges, tuple(words))
+    methods = methods_of(settings.methods, there["method"])
+    return [plan(m, t, s, budget) for t in settings.tasks for s in settings.seeds for m in methods]
+
+
+def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run what is missing, cell by cell, then write the tables; ``words`` are keys of every cell's configuration."""
+    cells, folder = cells_of(settings, words), Path(settings.folder)
+    missing = [cell for cell in cells if not cell.done(folder)]
+    say(f"{len(cells)} cells, {len(cells) - len(missing)} of them done before, {settings.jobs} at a time")
+    teachers = {cell.teacher: teacher_job(cell, folder) for cell in missing}
+    broken = {job.folder for job in perform(list(teachers.values()), settings.jobs, say)}
+    ready = [cell for cell in missing if folder / "teachers" / cell.teacher not in broken]
+    perform([cell_job(cell, folder) for cell in ready], settings.jobs, say)
+    rows = rows_of(cells, folder)
+    for row in rows:
+        told = "  ".join(f"{name} {row.mean(name, 'score'):.3f}" for name in row.figures)
+        say(f"{row.task:<20} {row.rank or '-':>3} {row.method:<16} {told or 'no result'}")
+    paths = write_results(rows, Path(settings.out or folder), _about(settings, words))
+    for path in paths:
+        say(str(path))
+    return {"cells": len(cells), "done": sum(row.seeds for row in rows), "files": [str(path) for path in paths]}
+
+
+def _about(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
+    made = provenance()
+    return {
+        "seeds": ", ".join(map(str, settings.seeds)),
+        "env steps of a cell": f"{settings.steps:,}" if settings.steps else "the recipe's teacher and student together",
+        "other keys": " ".join(words) or "none",
+        "cells at once": settings.jobs,
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+    }

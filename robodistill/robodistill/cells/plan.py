@@ -1,0 +1,144 @@
+"""What the cells of a benchmark are: each a command line of its own, with the same budget of environment steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robodistill.config import compose
+from robodistill.decode import decode
+from robodistill.files import read_json
+from robodistill.settings import RunConfig
+from robodistill_deploy.errors import RobodistillError, unknown
+
+SURROGATE = "robodistill.losses:surrogate"
+"""The loss by which a phase is one of reinforcement learning."""
+RL_COLLECT = (
+    "num_envs", "steps", "gamma", "lam", "reward_scale", "episode_s", "reset", "curriculum_start", "curriculum_share",
+)  # fmt: skip
+"""Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
+RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
+_FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a cell may cost and what it is measured by."""
+
+    steps: int = 0
+    """Environment steps of everything that a method's policy costs; 0 is the recipe's teacher and student together."""
+    ranges: tuple[str, ...] | None = None
+    """Ranges to evaluate under; None is all that the task has."""
+    words: tuple[str, ...] = ()
+    """Further ``key=value`` words for every cell."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a task with a seed."""
+
+    method: str
+    task: str
+    seed: int
+    words: tuple[str, ...] = field(repr=False)
+    """What the command line says, without where the run goes."""
+    needs_teacher: bool
+    digest: str
+    """Of all that the cell's figures depend on."""
+    teacher_digest: str
+
+    @property
+    def name(self) -> str:
+        """Return the name of its run."""
+        return f"{self.task}-{self.method}-seed{self.seed}-{self.digest}"
+
+    @property
+    def teacher(self) -> str:
+        """Return the name of the run that trains its teacher, one for all methods."""
+        return f"{self.task}-teacher-seed{self.seed}-{self.teacher_digest}"
+
+    def done(self, folder: Path) -> bool:
+        """Return whether its run below ``folder`` is complete."""
+        path = folder / "cells" / self.name / "summary.json"
+        return path.exists() and read_json(path, "summary").get("status") == "complete"
+
+
+def methods_of(names: Sequence[str], known: Mapping[str, Path]) -> list[str]:
+    """Return the methods to measure: those named, or all that train a student live."""
+    for name in names:
+        if name not in known:
+            raise RobodistillError(f"methods: {unknown('method', name, known)}")
+    return list(names) or [name for name in sorted(known) if name != "ppo"]
+
+
+def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
+    """Return a cell; a configuration that does not fit is an error here, before anything runs."""
+    chosen = [f"task={task}", f"method@student.method={method}", f"seed={seed}", "pipeline=measure", *budget.words]
+    before = _composed(chosen)
+    student = before["student"]["method"]
+    if "student" not in student.get("networks", {}):
+        raise RobodistillError(f"method {method!r} trains no student; leave it out of methods=")
+    words = [
+        *chosen, *_rl_words(before), *_budget_words(before, budget),
+        f"evaluate.ranges=[{','.join(_ranges(before, budget))}]", *budget.words,
+    ]  # fmt: skip
+    composed = _composed(words)
+    decode(RunConfig, composed)
+    parts = {key: value for key, value in composed.items() if key not in _FREE}
+    teacher = {key: composed[key] for key in ("task", "teacher", "seed")}
+    return Cell(
+        method, task, seed, tuple(words), bool(student.get("needs_teacher")), _digest(parts), _digest(teacher)
+    )
+
+
+def _composed(words: Sequence[str]) -> dict[str, Any]:
+    return compose(words, RunConfig)
+
+
+def _ranges(config: Mapping[str, Any], budget: Budget) -> list[str]:
+    there = list(config["task"].get("ranges") or {})
+    return there if budget.ranges is None else [name for name in budget.ranges if name in there]
+
+
+def _budget_words(config: Mapping[str, Any], budget: Budget) -> list[str]:
+    """Share the budget: the teacher's part is what the recipe gives it, and belongs to those who need one."""
+    teacher, student = config["teacher"]["total_steps"], config["student"]["total_steps"]
+    whole = budget.steps or teacher + student
+    taught = round(whole * teacher / (teacher + student))
+    own = whole - taught if config["student"]["method"].get("needs_teacher") else whole
+    return [f"teacher.total_steps={taught}", f"student.total_steps={own}"]
+
+
+def _rl_words(config: Mapping[str, Any]) -> list[str]:
+    """Give a method that learns by reward the task's settings for that, as the recipe's teacher has them."""
+    theirs, own = config["teacher"], config["student"]["method"]
+    phases = {n: p for n, p in own["phases"].items() if _learns_by_reward(p)}
+    if not phases:
+        return []
+    collect = theirs["method"]["collect"]
+    words = [_word(f"student.method.collect.{key}", collect[key]) for key in RL_COLLECT if key in collect]
+    if "init_std" in theirs["policy"]:
+        words.append(_word("student.policy.init_std", theirs["policy"]["init_std"]))
+    model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))
+    for name, phase in phases.items():
+        words += [_word(f"student.method.phases.{name}.{key}", model[key]) for key in RL_PHASE if key in model]
+        if "entropy" in phase["losses"] and "entropy" in model["losses"]:
+            given = {k: v for k, v in model["losses"]["entropy"].items() if k in ("weight", "final_weight")}
+            words += [_word(f"student.method.phases.{name}.losses.entropy.{k}", v) for k, v in given.items()]
+    return words
+
+
+def _learns_by_reward(phase: Mapping[str, Any]) -> bool:
+    return any(loss["type"] == SURROGATE for loss in phase["losses"].values())
+
+
+def _word(key: str, value: Any) -> str:
+    return f"{key}={json.dumps(value)}"
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:8]

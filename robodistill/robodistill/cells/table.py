@@ -1,0 +1,137 @@
+"""From finished cells to rows: a method on a task, its scores by range with intervals over seeds, rank and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from robodistill.cells.perform import FAILURE
+from robodistill.cells.plan import Cell
+from robodistill.evaluation.statistics import over_seeds
+from robodistill.files import read_json
+
+TRAIN = "train"
+FIGURES = ("score", "return", "teacher_return")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one finished cell gave."""
+
+    cell: Cell
+    figures: dict[str, dict[str, float]]
+    """Range -> score, return, teacher_return"""
+    wall_s: float
+    """[s] of training, its teacher's included if it needs one"""
+    env_steps: int
+    """Environment steps of the same"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a task."""
+
+    task: str
+    method: str
+    seeds: int
+    """Finished cells"""
+    failures: tuple[str, ...]
+    figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Range -> figure -> {"mean", "ci95"} over seeds"""
+    wall_s: float = math.nan
+    env_steps: float = math.nan
+    rank: int | None = None
+    """By the mean of the scores over the ranges, 1 is the best; None without a finished cell"""
+
+    def mean(self, name: str, figure: str) -> float:
+        """Return a figure's mean over seeds; nan where there is none."""
+        return float(self.figures.get(name, {}).get(figure, {}).get("mean", math.nan))
+
+    @property
+    def overall(self) -> float:
+        """Return the mean of the scores over the ranges."""
+        scores = [self.mean(name, "score") for name in self.figures]
+        return sum(scores) / len(scores) if scores else math.nan
+
+
+def read_cell(cell: Cell, folder: Path) -> Measured | None:
+    """Return what a cell's run holds; None when it is not finished."""
+    if not cell.done(folder):
+        return None
+    path = folder / "cells" / cell.name
+    summary = read_json(path / "summary.json", "summary")
+    evaluation = read_json(path / "evaluation" / "evaluation.json", "evaluation")
+    figures = {
+        name: {
+            "score": found["score"]["student"]["mean"],
+            "return": found["policies"]["student"]["return"]["mean"],
+            "teacher_return": found["policies"]["teacher"]["return"]["mean"],
+        }
+        for name, found in {TRAIN: evaluation, **evaluation.get("ranges", {})}.items()
+    }
+    costs = [summary["training"][who] for who in (("teacher", "student") if cell.needs_teacher else ("student",))]
+    return Measured(cell, figures, sum(c["wall_s"] for c in costs), sum(c["env_steps"] for c in costs))
+
+
+def rows_of(cells: Sequence[Cell], folder: Path) -> list[Row]:
+    """Return a row for each task and method, ranked within its task, the best first."""
+    rows: list[Row] = []
+    for task in dict.fromkeys(cell.task for cell in cells):
+        mine = [cell for cell in cells if cell.task == task]
+        found = [
+            _row(task, method, [c for c in mine if c.method == method], folder)
+            for method in dict.fromkeys(cell.method for cell in mine)
+        ]
+        rows += _ranked(found)
+    return rows
+
+
+def _row(task: str, method: str, cells: Iterable[Cell], folder: Path) -> Row:
+    measured: list[Measured] = []
+    failures: list[str] = []
+    for cell in cells:
+        result = read_cell(cell, folder)
+        if result is not None:
+            measured.append(result)
+        else:
+            failures.append(f"seed {cell.seed}: {_reason(cell, folder)}")
+    if not measured:
+        return Row(task, method, 0, tuple(failures))
+    figures = {
+        name: {figure: over_seeds([m.figures[name][figure] for m in measured]) for figure in FIGURES}
+        for name in measured[0].figures
+    }
+    count = len(measured)
+    return Row(
+        task, method, count, tuple(failures), figures,
+        sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count,
+    )  # fmt: skip
+
+
+def _reason(cell: Cell, folder: Path) -> str:
+    for path in (folder / "cells" / cell.name / FAILURE, folder / "teachers" / cell.teacher / FAILURE):
+        if path.exists():
+            return str(read_json(path, "failure")["reason"])
+    return "not run yet"
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    scored = sorted((row for row in rows if not math.isnan(row.overall)), key=lambda row: -row.overall)
+    others = [row for row in rows if math.isnan(row.overall)]
+    return [replace(row, rank=i) for i, row in enumerate(scored, 1)] + others
+
+
+def ranges_of(rows: Iterable[Row]) -> list[str]:
+    """Return the ranges that any of the rows has, in order."""
+    return list(dict.fromkeys(name for row in rows for name in row.figures))
+
+
+def by_task(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
+    """Return the rows of each task."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.task, []).append(row)
+    return found

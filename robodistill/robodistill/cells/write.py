@@ -1,0 +1,145 @@
+"""A benchmark's results as files: CSV and JSON for programs, Markdown and a plot for each task for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robodistill.cells.table import FIGURES, Row, by_task, ranges_of
+from robodistill.evaluation.statistics import MIN_SEEDS
+from robodistill.files import write_json, write_text, writing
+
+NAME = "methods"
+_COLORS = ("#3b6fb6", "#d98324", "#a83f4b", "#5d8a4a", "#7a5ea6", "#6b6b6b")
+
+
+def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any]) -> list[Path]:
+    """Write everything into ``folder`` and return the paths; ``about`` says how it was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / f"{NAME}.json"
+    write_json(data, {"about": dict(about), "rows": [vars(row) for row in rows]})
+    table = folder / f"{NAME}.csv"
+    write_text(table, as_csv(rows))
+    plots = [_plot(task, own, folder / f"{NAME}_{task}.png") for task, own in by_task(rows).items() if _any(own)]
+    page = folder / f"{NAME}.md"
+    write_text(page, as_markdown(rows, about))
+    return [page, table, data, *plots]
+
+
+def _any(rows: Sequence[Row]) -> bool:
+    return any(row.seeds for row in rows)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return one line for each task, method and range."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ends = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]
+    writer.writerow(["task", "method", "range", "rank", "seeds", *ends, "wall_s", "env_steps", "failures"])
+    for row in rows:
+        for name, figures in row.figures.items() or [("", {})]:
+            values = [v for figure in FIGURES for v in _triple(figures.get(figure))]
+            told = [_number(v) for v in (*values, row.wall_s, row.env_steps)]
+            failures = "; ".join(row.failures)
+            writer.writerow([row.task, row.method, name, row.rank or "", row.seeds, *told, failures])
+    return out.getvalue()
+
+
+def _triple(figure: Mapping[str, Any] | None) -> tuple[float, float, float]:
+    if not figure:
+        return math.nan, math.nan, math.nan
+    low, high = figure["ci95"]
+    return figure["mean"], low, high
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+    """Return a page with a table for each task, one row a method."""
+    lines = ["# Methods, measured", ""]
+    lines += [f"- {key}: {value}" for key, value in about.items()]
+    lines += [
+        "",
+        f"A cell shows the mean score over training seeds and its 95 % interval (Student's t; none below {MIN_SEEDS} "
+        "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. Rank is "
+        "by the mean over the ranges. Wall time is that of one thread beside the other cells, the teacher's included "
+        "where a method needs one, and so are env steps.",
+    ]
+    for task, own in by_task(rows).items():
+        lines += ["", f"## {task}", "", *_table(own)]
+        if _any(own):
+            lines += ["", f"![Scores on {task}]({NAME}_{task}.png)"]
+        lines += ["", *_teachers(own), *_failures(own)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    names = ranges_of(rows)
+    head = ["rank", "method", *(f"score, {name}" for name in names), "return, train", "wall time", "env steps", "seeds"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        scores = [_score(row.figures.get(name, {}).get("score")) for name in names]
+        back = row.mean("train", "return")
+        cells = [
+            str(row.rank or "–"), f"`{row.method}`", *scores, "–" if math.isnan(back) else f"{back:.4g}",
+            _time(row.wall_s), "–" if math.isnan(row.env_steps) else f"{row.env_steps:,.0f}", str(row.seeds),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _score(figure: Mapping[str, Any] | None) -> str:
+    mean, low, high = _triple(figure)
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _time(seconds: float) -> str:
+    return "–" if math.isnan(seconds) else f"{seconds / 60.0:.1f} min"
+
+
+def _teachers(rows: Sequence[Row]) -> list[str]:
+    """Return a line with what the teachers reach, which every score is a share of."""
+    best = next((row for row in rows if row.seeds), None)
+    if best is None:
+        return []
+    told = ", ".join(f"{name} {best.mean(name, 'teacher_return'):.4g}" for name in best.figures)
+    return [f"Mean return of the teachers: {told}."]
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    lines = [f"- `{row.method}`, {reason}" for row in rows for reason in row.failures]
+    return ["", "Cells without a result:", "", *lines] if lines else []
+
+
+def _plot(task: str, rows: Sequence[Row], path: Path) -> Path:
+    """Draw the scores: a line for each method, a colour for each range, whiskers over seeds."""
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row.seeds]
+    names = ranges_of(shown)
+    drawing = Figure(figsize=(7.0, 1.2 + 0.32 * len(shown)), layout="constrained")
+    axes = drawing.subplots()
+    for k, name in enumerate(names):
+        triples = [_triple(row.figures.get(name, {}).get("score")) for row in shown]
+        at = [i + 0.18 * (k - 0.5 * (len(names) - 1)) for i in range(len(shown))]
+        half = [[0.0 if math.isnan(low) else mean - low for mean, low, _ in triples]]
+        axes.errorbar(
+            [mean for mean, _, _ in triples], at, xerr=half * 2, fmt="o", markersize=4, capsize=2,
+            color=_COLORS[k % len(_COLORS)], label=name,
+        )  # fmt: skip
+    axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(shown)), [row.method for row in shown])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"score on {task}: 0 does nothing, 1 is the teacher in the same range")
+    axes.legend(frameon=False, fontsize="small")
+    with writing(path):
+        drawing.savefig(path, dpi=150)
+    return path

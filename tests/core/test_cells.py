@@ -1,0 +1,207 @@
+"""The benchmark of methods: budgets that are equal, cells that resume, failures that are shown, rows that add up."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robodistill import cli
+from robodistill.bench.methods import Settings, cells_of
+from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
+from robodistill.cells.plan import Budget, Cell, plan
+from robodistill.cells.table import rows_of
+from robodistill.cells.write import as_csv, as_markdown, write_results
+from robodistill.config import compose
+from robodistill.settings import RunConfig
+from robodistill_deploy.errors import RobodistillError
+
+TASK = "cartpole_balance"
+SMALL = [
+    "task.episode_s=0.4", "evaluate.episodes=8", "evaluate.bootstrap=20",
+    *(f"{who}.method.collect.{key}" for who in ("teacher", "student") for key in ("num_envs=8", "steps=8")),
+    *(f"{who}.policy.actor_hidden=[8]" for who in ("teacher", "student")),
+]  # fmt: skip
+
+
+def config_of(cell: Cell) -> dict[str, Any]:
+    return compose(cell.words, RunConfig)
+
+
+# -- plan --------------------------------------------------------------------------------------
+
+
+def test_every_method_gets_the_same_steps() -> None:
+    """What a teacher took counts for those who need one; the reference teacher is one for all."""
+    budget = Budget(steps=1_000_000)
+    alone, taught = plan("ppo_dr", TASK, 0, budget), plan("dagger", TASK, 0, budget)
+    assert (alone.needs_teacher, taught.needs_teacher) == (False, True)
+    one, two = config_of(alone), config_of(taught)
+    assert one["student"]["total_steps"] == 1_000_000
+    assert two["student"]["total_steps"] + two["teacher"]["total_steps"] == 1_000_000
+    assert one["teacher"] == two["teacher"]
+    assert alone.teacher == taught.teacher
+
+
+def test_without_steps_the_recipe_decides() -> None:
+    recipe = compose([f"task={TASK}"], RunConfig)
+    whole = recipe["teacher"]["total_steps"] + recipe["student"]["total_steps"]
+    assert config_of(plan("ppo_dr", TASK, 0, Budget()))["student"]["total_steps"] == whole
+    assert config_of(plan("dagger", TASK, 0, Budget()))["student"]["total_steps"] == recipe["student"]["total_steps"]
+
+
+def test_reinforcement_learning_has_the_tasks_settings_whoever_learns() -> None:
+    words = ("teacher.method.collect.gamma=0.91", "teacher.method.phases.ppo.epochs=7")
+    own = config_of(plan("ppo_asym", TASK, 0, Budget(words=words)))["student"]
+    assert own["method"]["collect"]["gamma"] == 0.91
+    assert own["method"]["phases"]["ppo"]["epochs"] == 7
+    assert own["policy"]["init_std"] == config_of(plan("ppo_asym", TASK, 0, Budget()))["teacher"]["policy"]["init_std"]
+    untouched = config_of(plan("dagger", TASK, 0, Budget(words=words)))["student"]["method"]
+    assert untouched["phases"]["imitate"]["epochs"] == compose(["task=" + TASK])["student"]["method"]["phases"][
+        "imitate"
+    ]["epochs"]
+
+
+def test_a_cell_is_known_by_what_its_figures_depend_on() -> None:
+    base = plan("dagger", TASK, 0, Budget())
+    assert plan("dagger", TASK, 0, Budget()).name == base.name
+    longer = plan("dagger", TASK, 0, Budget(words=("student.total_steps=999999",)))
+    assert longer.name != base.name
+    assert longer.teacher == base.teacher
+    assert plan("dagger", TASK, 0, Budget(words=("teacher.total_steps=9999",))).teacher != base.teacher
+    assert plan("dagger", TASK, 1, Budget()).teacher != base.teacher
+
+
+def test_what_cannot_be_measured_is_named_at_once() -> None:
+    for settings, message in (
+        (Settings(("cartpole",)), "cartpole_balance"),
+        (Settings((TASK,), methods=("dager",)), "did you mean 'dagger'"),
+        (Settings((TASK,), methods=("ppo",)), "trains no student"),
+    ):
+        with pytest.raises(RobodistillError, match=message):
+            cells_of(settings, [])
+    for bad in ({"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}):
+        with pytest.raises(RobodistillError, match="bench methods"):
+            Settings((TASK,), **bad)
+    assert {cell.method for cell in cells_of(Settings((TASK,)), [])} >= {"dagger", "ppo_dr", "ppo_asym"}
+
+
+# -- table -------------------------------------------------------------------------------------
+
+
+def finished(cell: Cell, folder: Path, score: float, far: float, wall: float = 60.0) -> None:
+    """Write what a finished cell leaves behind."""
+    path = folder / "cells" / cell.name
+    (path / "evaluation").mkdir(parents=True)
+    cost = {"wall_s": wall, "env_steps": 1000}
+    (path / "summary.json").write_text(
+        json.dumps({"status": "complete", "training": {"teacher": cost, "student": cost}})
+    )
+
+    def figures(value: float) -> dict[str, Any]:
+        returns = {name: {"return": {"mean": 10.0 * v}} for name, v in (("student", value), ("teacher", 1.0))}
+        return {"policies": returns, "score": {"student": {"mean": value}}}
+
+    evaluation = {**figures(score), "ranges": {"far": figures(far)}}
+    (path / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[Cell]:
+    return [plan(m, TASK, s, Budget(1000)) for s in (0, 1, 2) for m in ("ppo_dr", "dagger")]
+
+
+def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells:
+        finished(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.7}[cell.method] + 0.01 * cell.seed, 0.5)
+    first, second = rows_of(cells, tmp_path)
+    assert (first.method, first.rank, second.method, second.rank) == ("dagger", 1, "ppo_dr", 2)
+    score = first.figures["train"]["score"]
+    assert score["mean"] == pytest.approx(0.91)
+    half = 4.303 * 0.01 / math.sqrt(3)  # Student's t with two degrees of freedom
+    assert score["ci95"] == pytest.approx([0.91 - half, 0.91 + half], abs=1e-4)
+    assert (first.wall_s, first.env_steps) == (120.0, 2000)  # its teacher's too
+    assert (second.wall_s, second.env_steps) == (60.0, 1000)
+    table = as_csv([first, second]).splitlines()
+    assert len(table) == 1 + 2 * 2
+    assert table[0].startswith("task,method,range,rank,seeds,score,score_low,score_high,return")
+    page = as_markdown([first, second], {"seeds": "0, 1, 2"})
+    assert "| 1 | `dagger` | 0.910 (0.885 to 0.935) |" in page
+    assert "train 10" in page
+    paths = write_results([first, second], tmp_path / "out", {})
+    assert {p.suffix for p in paths} == {".md", ".csv", ".json", ".png"}
+    assert all(p.stat().st_size > 100 for p in paths)
+
+
+def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells[:4]:
+        finished(cell, tmp_path, 0.5 + cell.seed, 0.5)
+    (row, _) = rows_of(cells[:4], tmp_path)
+    assert all(math.isnan(end) for end in row.figures["train"]["score"]["ci95"])
+    assert "1.000 |" in as_markdown([row], {})
+
+
+def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells[:5]:
+        finished(cell, tmp_path, 0.8, 0.4)
+    last = tmp_path / "cells" / cells[5].name
+    last.mkdir(parents=True)
+    (last / FAILURE).write_text(json.dumps({"code": 2, "reason": "loss is not finite"}))
+    rows = {row.method: row for row in rows_of(cells, tmp_path)}
+    assert rows["ppo_dr"].failures == ()
+    assert rows["dagger"].failures == ("seed 2: loss is not finite",)
+    assert rows["dagger"].seeds == 2
+    assert "`dagger`, seed 2: loss is not finite" in as_markdown(list(rows.values()), {})
+    nothing = rows_of(cells, tmp_path / "elsewhere")
+    assert [(row.rank, row.seeds) for row in nothing] == [(None, 0), (None, 0)]
+    assert "not run yet" in as_markdown(nothing, {})
+
+
+# -- run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_failure_stops_no_other_and_says_why(tmp_path: Path) -> None:
+    jobs = [
+        Job("bad", ("list", "tusks"), tmp_path / "bad"),
+        Job("good", ("list", "tasks"), tmp_path / "good"),
+    ]
+    said: list[str] = []
+    assert perform(jobs, 2, said.append) == jobs[:1]
+    assert len(said) == 2
+    reason = json.loads((tmp_path / "bad" / FAILURE).read_text())["reason"]
+    assert "tusks" in reason
+    assert not (tmp_path / "good" / FAILURE).exists()
+    assert TASK in (tmp_path / "good" / "log.txt").read_text()
+
+
+def test_a_cell_takes_its_teacher_from_the_run_that_trained_it(cells: list[Cell], tmp_path: Path) -> None:
+    taught, alone = teacher_job(cells[0], tmp_path), cell_job(cells[0], tmp_path)
+    assert taught.words[0] == "train"
+    assert f"pipeline.reuse={taught.folder.resolve()}" in alone.words
+
+
+@pytest.mark.long
+def test_the_whole_table_and_only_what_is_missing_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "bench", "methods", f"tasks={TASK}", "methods=ppo_dr,ppo_asym,dagger", "seeds=0", "steps=512", "jobs=2",
+        f"folder={tmp_path}", *SMALL,
+    ]  # fmt: skip
+    assert cli.main(words) == 0
+    said = capsys.readouterr().err
+    assert "3 cells, 0 of them done before" in said
+    assert "failed" not in said
+    made = json.loads((tmp_path / "methods.json").read_text())
+    assert {row["method"]: row["env_steps"] for row in made["rows"]} == {"ppo_dr": 512, "ppo_asym": 512, "dagger": 512}
+    (teacher,) = (tmp_path / "teachers").iterdir()
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").glob("*/student/metrics.jsonl")}
+    (gone,) = (tmp_path / "cells").glob("*-dagger-*")
+    (gone / "summary.json").unlink()
+    before = (teacher / "teacher" / "metrics.jsonl").stat().st_mtime_ns
+    assert cli.main(words) == 0
+    assert "3 cells, 2 of them done before" in capsys.readouterr().err
+    assert stamps == {p: p.stat().st_mtime_ns for p in stamps}
+    assert (teacher / "teacher" / "metrics.jsonl").stat().st_mtime_ns == before

@@ -34,6 +34,12 @@ class Measurement:
         self._is_noisy = bool(self._sigma.any())
         self._width = len(self._columns)
 
+    def prepare(self, random: WorldRandom) -> None:
+        """Let ``random`` make now what it keeps of the noise's stream; compiled code cannot."""
+        if self._is_noisy:
+            first = torch.zeros(1, dtype=torch.int64)
+            random.normal("noise", first, len(self._sigma), first)
+
     def __call__(
         self,
         sensordata: Tensor,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.resolve import resolve
+from robodistill_envs.compiled import compiled
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.draws import Draws
 from robodistill_envs.engines.base import Engine
@@ -67,6 +68,7 @@ class VecEnv:
         threads: int = 0,
         disturbances: Disturbances | None = None,
         first_world: int = 0,
+        compiles: bool = False,
     ) -> None:
         self.task, self.num_envs, self.seed = task, num_envs, seed
         self.first_world = first_world
@@ -81,7 +83,7 @@ class VecEnv:
         }
         self.world = World(task, self.engine)
         self.draws = Draws(task, self.engine.model, self.spec)
-        self.random = WorldRandom(seed, num_envs, first=first_world)
+        self.random = self._random_of(seed)
         self.groups = {name: ObservationGroup(self.spec, name) for name in task.groups}
         self.action_dim = self.spec.action_dim
         self.repro_folder = Path(".")
@@ -115,6 +117,9 @@ class VecEnv:
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
         self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
+        self._terms, self._look = self._weighted, self._seen
+        if compiles:
+            self._terms, self._look = compiled(self.world, self._weighted, self._seen)
 
     @property
     def reward_names(self) -> list[str]:
@@ -127,13 +132,18 @@ class VecEnv:
         """Begin an episode in every world; ``stagger`` spreads the first episodes' ends evenly."""
         if seed is not None:
             self.seed = seed
-            self.random = WorldRandom(seed, self.num_envs, first=self.first_world)
+            self.random = self._random_of(seed)
         self.episode.fill_(-1)
         self._begin(self._all)
         if stagger:
             ages = self.random.uniform("stagger", torch.zeros_like(self.episode), 1)[:, 0]
             self.world.steps += (ages * self.task.max_steps).long()
         return self._observe()
+
+    def _random_of(self, seed: int) -> WorldRandom:
+        random = WorldRandom(seed, self.num_envs, first=self.first_world)
+        self.world.measurement.prepare(random)
+        return random
 
     def _begin(self, ids: Tensor) -> None:
         """Draw parameters and an initial state for worlds ``ids`` and put them there."""
@@ -253,12 +263,23 @@ class VecEnv:
         return terminated, causes
 
     def _reward(self, diverged: Tensor) -> Tensor:
-        values = torch.stack([function(self.world) for _, function in self._rewards], dim=1) * self._weights
+        values = self._terms(self.world)
         if diverged.any():
             # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
             values = values.masked_fill(diverged.unsqueeze(1) & ~self._survives, 0.0)
         self._sums += values
         return values.sum(dim=1)
+
+    def _weighted(self, world: World) -> Tensor:
+        """Return each reward term times its weight, (n, terms)."""
+        return torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
+
+    def _seen(
+        self, world: World, random: WorldRandom, counter: Tensor, noise: bool, ids: Tensor | None
+    ) -> tuple[Obs, Obs]:
+        """Return every group of ``world``, and the signals that they are made of."""
+        world.measure(random, counter, noise, ids)
+        return {name: group(world) for name, group in self.groups.items()}, world.signals
 
     def _observe(self, ended: _Ended | None = None) -> Obs:
         """Return every group of all worlds, followed by the rows of those that ended, as they stood then."""
@@ -267,10 +288,9 @@ class VecEnv:
         if ended:
             world, ids = world.joined(ended.world), torch.cat((self._all, ended.ids))
             counter = torch.cat((counter, ended.counter))
-        world.measure(self.random, counter, self.disturbances.noise, ids)
-        if ended:
-            self.world.signals = {name: value[: self.num_envs] for name, value in world.signals.items()}
-        return {name: group(world) for name, group in self.groups.items()}
+        obs, signals = self._look(world, self.random, counter, self.disturbances.noise, ids)
+        self.world.signals = {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals
+        return obs
 
     def _statistics(self, ids: Tensor, truncated: Tensor, causes: dict[str, Tensor]) -> dict[str, Any]:
         sums = self._sums[ids]
@@ -324,7 +344,7 @@ class VecEnv:
         self.engine.load_state_dict(state["engine"])
         self.world.load_state_dict(state["world"])
         self.seed, self.progress = state["seed"], state["progress"]
-        self.random = WorldRandom(self.seed, self.num_envs, first=self.first_world)
+        self.random = self._random_of(self.seed)
         for name in ("episode", "command_age"):
             getattr(self, name).copy_(state[name])
         self._push_in.copy_(state["push_in"])

@@ -21,8 +21,10 @@ _STATE = (
     "action", "last_action", "command", "push", "steps", "parameters", "internals",
 )  # fmt: skip
 """Attributes of World that neither the engine nor the next step gives."""
-_ROWS = ("_sensordata", "action", "last_action", "command", "push", "steps", "last_joint_vel", "terminated")
-"""Attributes of World with a row per world, beside parameters and internals."""
+_ROWS = (
+    "_sensordata", "_drawn", "action", "last_action", "command", "push", "steps", "last_joint_vel", "terminated",
+)  # fmt: skip
+"""Attributes of World with a row per world, beside internals."""
 
 
 class World:
@@ -39,7 +41,8 @@ class World:
             s.name: sensor_slice(engine.model, s, TRUE) for s in (*task.robot.sensors, *task.robot.truth)
         }
         self._views: dict[str, Tensor] = {}
-        self._engine = engine
+        self._engine: Engine | None = engine
+        """None for a copy, whose rows never change."""
         self._memo: dict[Any, Tensor] = {}
         self._memo_of = -1
         self.measurement = Measurement(task, engine.model)
@@ -91,7 +94,7 @@ class World:
     def normalised_parameter(self, name: str) -> Tensor:
         """Return a parameter mapped from its range to [-1, 1], 0 where it is held fixed; read only."""
         # between two resets nothing changes; what writes to a tensor moves its version
-        seen = [(id(value), value._version) for value in self._parameters.values()]
+        seen = [(id(value), value._version) for value in self._parameters.values()] if self._engine else []
         if self._normalised[0] != seen:
             flat = torch.cat(list(self._parameters.values()), dim=1)
             self._normalised = (seen, self._split((flat - self._middle).div_(self._half)))
@@ -116,7 +119,7 @@ class World:
 
     def remember(self, function: Callable[[World], Tensor]) -> Tensor:
         """Return ``function(self)``, computed once for each instant of the engine; see ``from_sensors``."""
-        if self._memo_of != self._engine.version:
+        if self._engine and self._memo_of != self._engine.version:
             self._memo.clear()
             self._memo_of = self._engine.version
         found = self._memo.get(function)
@@ -126,32 +129,29 @@ class World:
 
     def at(self, ids: Tensor) -> World:
         """Return worlds ``ids`` alone, as they are now; nothing written to it reaches this one."""
-        return self._made_of(
-            {name: value.index_select(0, ids) for name, value in self._rows().items()},
-            self._drawn.index_select(0, ids),
-            {name: value.index_select(0, ids) for name, value in self.internals.items()},
-        )
+        return self.made_of({name: value.index_select(0, ids) for name, value in self.rows().items()})
 
     def joined(self, part: World) -> World:
         """Return the rows of this one, as they are now, followed by those of ``part``."""
-        theirs = part._rows()
-        return self._made_of(
-            {name: torch.cat((value, theirs[name])) for name, value in self._rows().items()},
-            torch.cat((self._drawn, part._drawn)),
-            {name: torch.cat((value, part.internals[name])) for name, value in self.internals.items()},
-        )
+        theirs = part.rows()
+        return self.made_of({name: torch.cat((value, theirs[name])) for name, value in self.rows().items()})
 
-    def _rows(self) -> dict[str, Tensor]:
-        return {name: value for name in _ROWS if (value := getattr(self, name)) is not None}
+    def rows(self) -> dict[str, Tensor]:
+        """Return all that has a row per world, by name, live: with ``made_of`` a function of tensors can be made."""
+        rows = {name: value for name in _ROWS if (value := getattr(self, name)) is not None}
+        return rows | {f"internals.{name}": value for name, value in self.internals.items()}
 
-    def _made_of(self, rows: Mapping[str, Tensor], drawn: Tensor, internals: dict[str, Tensor]) -> World:
+    def made_of(self, rows: Mapping[str, Tensor]) -> World:
+        """Return a World of other ``rows``, which must not change."""
         made = copy.copy(self)
-        made.num_envs = len(drawn)
+        made._engine = None
+        made.num_envs = rows["action"].shape[0]
         made._views, made._memo, made.signals = {}, {}, {}
         made._normalised = (None, {})
-        for name, value in rows.items():
-            setattr(made, name, value)
-        made._drawn, made._parameters, made.internals = drawn, self._split(drawn), internals
+        for name in _ROWS:
+            setattr(made, name, rows.get(name))
+        made._parameters = self._split(rows["_drawn"])
+        made.internals = {name: rows[f"internals.{name}"] for name in self.internals}
         return made
 
     def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:

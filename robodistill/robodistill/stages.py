@@ -38,13 +38,14 @@ _SHOWN = ("episode/return", "episode/length_s", "loss/imitate_action", "time/ste
 
 
 def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
-    return VecEnv(config.task, train.method.collect.num_envs, seed=seed, threads=set_threads(config.threads))
+    threads = set_threads(config.threads)
+    return VecEnv(config.task, train.method.collect.num_envs, seed, threads, compiles=config.compile)
 
 
 def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunFolder, title: str) -> Outputs:
     """Train to the end with log, checkpoints and progress; return the outputs of a training stage."""
     log = MetricsLog(folder.path)
-    trainer.threads = config.threads
+    trainer.threads, trainer.compiled = config.threads, config.compile
     trainer.resume(folder)
     log.truncate_to(trainer.iteration)
     with Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:

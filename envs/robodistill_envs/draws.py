@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import mujoco
 import torch
 from torch import Tensor
@@ -11,6 +13,22 @@ from robodistill_envs import rotations
 from robodistill_envs.config import DrawConfig, TaskConfig
 from robodistill_envs.motors import robot_nq
 from robodistill_envs.random import WorldRandom
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the episodes of n worlds begin with."""
+
+    parameters: Tensor
+    """(n, all), in the task's order"""
+    qpos: Tensor
+    """(n, nq) float64"""
+    qvel: Tensor
+    """(n, nv) float64"""
+    command: Tensor
+    """(n, elements)"""
+    push_in: Tensor
+    """Control steps (n,) until the first push."""
 
 
 class Draws:
@@ -23,45 +41,61 @@ class Draws:
         """Without the rotors of motors with backlash, which the engine sets itself."""
         self._free = int(bool(task.reset.height))
         self._qpos0 = _default_qpos(task, model, spec)
+        config = task.reset
+        self._attitude = torch.tensor([config.tilt, config.tilt, torch.pi * float(config.yaw)], dtype=torch.float64)
         ranges = list(task.parameters.values())
         drawn = [p.draw or DrawConfig(p.low, p.high) for p in ranges]
         self._low = torch.tensor([v for d in drawn for v in d.low])
         self._gap_low = torch.tensor([v for d in drawn for v in d.gap_low or d.low])
         self._gap = torch.tensor([v for d in drawn for v in d.gap_high or d.low]) - self._gap_low
+        self._gaps = bool(self._gap.any())
         self._width = torch.tensor([v for d in drawn for v in d.high]) - self._low - self._gap
         self._joint_range = {int(model.joint(j).qposadr[0]): span for j, span in task.reset.joint_range.items()}
         self._nominal = torch.tensor([v for p in ranges for v in p.nominal])
         if task.command:
             self._command_low = torch.tensor(task.command.lower)
             self._command_width = torch.tensor(task.command.upper) - self._command_low
+        self._elements = len(task.command.elements) if task.command else 0
 
-    def parameters(
-        self, random: WorldRandom, counter: Tensor, ids: Tensor, nominal: bool = False
-    ) -> dict[str, Tensor]:
-        """Return every physical parameter of worlds ``ids``, (n, k) each; ``nominal`` ones on demand."""
-        if nominal or not len(self._low):
-            flat = self._nominal.expand(len(ids), -1)
-        else:
-            u = random.uniform("parameters", counter, len(self._low), ids)
-            flat = self._low + self._width * u
-            flat += self._gap * (flat > self._gap_low)
-        sizes = [len(p.low) for p in self.task.parameters.values()]
-        return dict(zip(self.task.parameters, flat.split(sizes, dim=1), strict=True)) if sizes else {}
+    def start(
+        self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float, nominal: bool, default: bool
+    ) -> Start:
+        """Return what worlds ``ids`` begin with, all from one draw.
 
-    def state(
-        self, random: WorldRandom, counter: Tensor, ids: Tensor, default: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Return qpos (n, nq) and qvel (n, nv), float64, to begin with; ``default`` is the default pose at rest."""
+        ``nominal``: parameters as without randomisation; ``default``: the default pose at rest. ``size`` as in
+        ``command``. Columns of the draw: command, first push, then parameters and state, so that a task's commands
+        do not depend on what it randomises.
+        """
+        at = self._elements + 2
+        state = at + len(self._low)
+        u = random.uniform("episode", counter, state + self._state_numbers, ids)
+        return Start(
+            self._nominal.expand(len(ids), -1) if nominal else self._parameters(u[:, at:state]),
+            *self._state(None if default else u[:, state:], len(ids)),
+            self._command(u[:, : at - 1], size),
+            self._push_in(u[:, at - 1]),
+        )
+
+    def _parameters(self, u: Tensor) -> Tensor:
+        """Return values from uniform numbers, (n, all) both; the gap of a range is jumped over."""
+        values = self._low + self._width * u
+        return values + self._gap * (values > self._gap_low) if self._gaps else values
+
+    @property
+    def _state_numbers(self) -> int:
+        return 10 + self._robot_nq + self._nv - (self._nq - self._robot_nq)
+
+    def _state(self, u: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
+        """Return qpos (n, nq) and qvel (n, nv), float64, from uniform numbers; the default pose at rest for None."""
         config, free = self.task.reset, self._free
-        qpos = self._qpos0.repeat(len(ids), 1)
-        qvel = torch.zeros(len(ids), self._nv, dtype=torch.float64)
-        if default:
+        qpos = self._qpos0.repeat(n, 1)
+        qvel = torch.zeros(n, self._nv, dtype=torch.float64)
+        if u is None:
             return qpos, qvel
         nq, nv = self._robot_nq, self._nv - (self._nq - self._robot_nq)
-        u = random.uniform("reset", counter, 10 + nq + nv, ids).double().mul_(2.0).sub_(1.0)
+        u = u.double().mul_(2.0).sub_(1.0)
         if free:
-            angles = u[:, :3] * torch.tensor([config.tilt, config.tilt, torch.pi * float(config.yaw)])
-            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(*angles.unbind(1))
+            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(*(u[:, :3] * self._attitude).unbind(1))
             qvel[:, :6] = u[:, 3:9] * config.base_velocity
         qpos[:, 7 * free : nq] += u[:, 10 + 7 * free : 10 + nq] * config.joint_position
         qvel[:, 6 * free : nv] += u[:, 10 + nq + 6 * free :] * config.joint_velocity
@@ -71,19 +105,24 @@ class Draws:
 
     def command(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:
         """Return commands (n, k): zero with the task's probability, else uniform in ``size`` times its range."""
+        return self._command(random.uniform("command", counter, self._elements + 1, ids), size)
+
+    def _command(self, u: Tensor, size: float) -> Tensor:
         config = self.task.command
         if config is None:
-            return torch.zeros(len(ids), 0)
-        k = len(config.elements)
-        u = random.uniform("command", counter, k + 1, ids)
+            return u[:, :0]
+        k = self._elements
         wanted = (self._command_low + self._command_width * u[:, :k]) * size
         return wanted.masked_fill_((u[:, k] < config.zero_probability).unsqueeze(1), 0.0)
 
     def push_in(self, random: WorldRandom, counter: Tensor, ids: Tensor) -> Tensor:
         """Return the control steps (n,) until the next push."""
-        assert self.task.push is not None
+        return self._push_in(random.uniform("push_in", counter, 1, ids)[:, 0])
+
+    def _push_in(self, u: Tensor) -> Tensor:
+        if self.task.push is None:
+            return torch.zeros(len(u), dtype=torch.int64)
         low, high = self.task.push.interval_s
-        u = random.uniform("push_in", counter, 1, ids)[:, 0]
         return ((low + (high - low) * u) / self.task.control_dt).long()
 
     def kick(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:

@@ -32,6 +32,13 @@ class Measurement:
         sigma = [c.noise for s, c in self._linear for _ in s.elements]
         self._sigma = torch.tensor(sigma + [c.noise for _, _, c in self._turning for _ in range(3)])
         self._is_noisy = bool(self._sigma.any())
+        self._width = len(self._columns)
+
+    def prepare(self, random: WorldRandom) -> None:
+        """Let ``random`` make now what it keeps of the noise's stream; compiled code cannot."""
+        if self._is_noisy:
+            first = torch.zeros(1, dtype=torch.int64)
+            random.normal("noise", first, len(self._sigma), first)
 
     def __call__(
         self,
@@ -49,7 +56,8 @@ class Measurement:
         value = sensordata.index_select(1, self._columns)
         error: Tensor | None = None
         if noise and self._is_noisy:
-            error = random.normal("noise", counter, len(self._sigma), ids) * self._sigma
+            error = random.normal("noise", counter, len(self._sigma), ids).mul_(self._sigma)
+            value += error[:, : self._width]
         signals: dict[str, Tensor] = {}
         start = 0
         for sensor, config in self._linear:
@@ -57,8 +65,6 @@ class Measurement:
             read = signals[sensor.name] = value[:, columns]
             if config.bias:
                 read += parameters[config.bias]
-            if error is not None and config.noise:
-                read += error[:, columns]
             if config.quantum and noise:
                 read.div_(config.quantum).round_().mul_(config.quantum)
             start = columns.stop

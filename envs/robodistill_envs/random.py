@@ -38,7 +38,7 @@ class WorldRandom:
 
     def bits(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) scrambled int64; ``counter`` (n,) int64 tells draws of a stream apart."""
-        keys = self._keys if ids is None else self._keys[ids]
+        keys = self._keys if ids is None else self._keys.index_select(0, ids)
         return _mix(_mix(counter * _GOLDEN + keys).unsqueeze(1) + self._lane(stream, dim))
 
     def _lane(self, stream: str, dim: int) -> Tensor:

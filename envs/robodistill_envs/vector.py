@@ -8,32 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.resolve import resolve
+from robodistill_envs.compiled import compiled
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.draws import Draws
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.functions import bind
+from robodistill_envs.guard import NonFiniteError, fail, first_bad
 from robodistill_envs.interface import interface_of
 from robodistill_envs.model import build_model
 from robodistill_envs.observation import ObservationGroup
 from robodistill_envs.random import WorldRandom
 from robodistill_envs.world import World
 
+__all__ = ["Disturbances", "NonFiniteError", "Obs", "VecEnv"]
+
 Obs = dict[str, Tensor]
 _EPISODE = 1 << 20
 """Random counters of an episode begin at ``episode * _EPISODE``."""
 _PUSH_FADE_S = 0.5
 _DIVERGED = "physics_diverged"
-
-
-class NonFiniteError(RobodistillError):
-    """A NaN or an infinity, with the world, the step and the term where it appeared."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,17 @@ class Disturbances:
     """Draw the initial state (else the default pose)."""
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """Worlds ``ids`` at the end of their episodes, as they stood before the reset."""
+
+    ids: Tensor
+    world: World
+    counter: Tensor
+    physics: dict[str, Tensor]
+    """What ``VecEnv._physics_of`` returns."""
+
+
 class VecEnv:
     """``step`` takes raw actions (num_envs, action_dim), returns obs, reward, terminated, truncated, info."""
 
@@ -59,6 +68,7 @@ class VecEnv:
         threads: int = 0,
         disturbances: Disturbances | None = None,
         first_world: int = 0,
+        compiles: bool = False,
     ) -> None:
         self.task, self.num_envs, self.seed = task, num_envs, seed
         self.first_world = first_world
@@ -73,7 +83,7 @@ class VecEnv:
         }
         self.world = World(task, self.engine)
         self.draws = Draws(task, self.engine.model, self.spec)
-        self.random = WorldRandom(seed, num_envs, first=first_world)
+        self.random = self._random_of(seed)
         self.groups = {name: ObservationGroup(self.spec, name) for name in task.groups}
         self.action_dim = self.spec.action_dim
         self.repro_folder = Path(".")
@@ -105,7 +115,11 @@ class VecEnv:
         self._push_in = torch.zeros(n, dtype=torch.int64)
         self._sums = torch.zeros(n, len(task.rewards))
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
+        self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
+        self._terms, self._look = self._weighted, self._seen
+        if compiles:
+            self._terms, self._look = compiled(self.world, self._weighted, self._seen)
 
     @property
     def reward_names(self) -> list[str]:
@@ -118,32 +132,35 @@ class VecEnv:
         """Begin an episode in every world; ``stagger`` spreads the first episodes' ends evenly."""
         if seed is not None:
             self.seed = seed
-            self.random = WorldRandom(seed, self.num_envs, first=self.first_world)
+            self.random = self._random_of(seed)
         self.episode.fill_(-1)
-        self._begin(torch.arange(self.num_envs))
+        self._begin(self._all)
         if stagger:
             ages = self.random.uniform("stagger", torch.zeros_like(self.episode), 1)[:, 0]
             self.world.steps += (ages * self.task.max_steps).long()
         return self._observe()
+
+    def _random_of(self, seed: int) -> WorldRandom:
+        random = WorldRandom(seed, self.num_envs, first=self.first_world)
+        self.world.measurement.prepare(random)
+        return random
 
     def _begin(self, ids: Tensor) -> None:
         """Draw parameters and an initial state for worlds ``ids`` and put them there."""
         world, acts = self.world, self.disturbances
         self.episode[ids] += 1
         counter = self.episode[ids] * _EPISODE
-        drawn = self.draws.parameters(self.random, counter, ids, nominal=not acts.parameters)
-        for name, value in drawn.items():
-            world.parameters[name][ids] = value
+        start = self.draws.start(self.random, counter, ids, self.progress, not acts.parameters, not acts.reset)
+        world.set_parameters(ids, start.parameters)
         self.apply_parameters(ids)
-        qpos, qvel = self.draws.state(self.random, counter, ids, default=not acts.reset)
-        self.engine.reset(ids, qpos, qvel, self._default.expand(len(ids), -1))
+        self.engine.reset(ids, start.qpos, start.qvel, self._default.expand(len(ids), -1))
         for tensor in (world.action, world.last_action, world.push, self._sums, world.steps):
             tensor.index_fill_(0, ids, 0)
-        for name, start in self._internal_start.items():
-            world.internals[name][ids] = start
-        self._change_command(ids)
-        if self.task.push:
-            self._push_in[ids] = self.draws.push_in(self.random, self._counter(ids), ids)
+        for name, initial in self._internal_start.items():
+            world.internals[name][ids] = initial
+        world.command[ids] = start.command
+        self.command_age.index_fill_(0, ids, 0)
+        self._push_in[ids] = start.push_in
 
     def apply_parameters(self, ids: Tensor) -> None:
         """Write ``world.parameters`` of worlds ``ids`` (sorted int64) into their physics, at a reset or between."""
@@ -181,15 +198,20 @@ class VecEnv:
         done = terminated | truncated
         ids = done.nonzero()[:, 0]
         info: dict[str, Any] = {"done_ids": ids}
-        last = self._observe(ids) if ids.numel() else {}
-        self._guard(last, reward)
+        ended: _Ended | None = None
         if ids.numel():
+            self._guard({}, reward)
+            ended = _Ended(ids, self.world.at(ids), self._counter(ids), self._physics_of(ids))
             info["episode"] = self._statistics(ids, truncated, causes)
             self._begin(ids)
         self._change_due_commands(done)
-        obs = self._observe()
-        self._guard(obs, reward)
-        info["final_obs"] = {g: v.index_copy(0, ids, last[g]) for g, v in obs.items()} if last else obs
+        obs = self._observe(ended)
+        self._guard(obs, reward, ended)
+        info["final_obs"] = obs
+        if ended:
+            n = self.num_envs
+            info["final_obs"] = {g: v[:n].index_copy(0, ids, v[n:]) for g, v in obs.items()}
+            obs = {g: v[:n] for g, v in obs.items()}
         return obs, reward, terminated, truncated, info
 
     def _act(self, action: Tensor) -> None:
@@ -241,19 +263,34 @@ class VecEnv:
         return terminated, causes
 
     def _reward(self, diverged: Tensor) -> Tensor:
-        values = torch.stack([function(self.world) for _, function in self._rewards], dim=1) * self._weights
+        values = self._terms(self.world)
         if diverged.any():
             # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
             values = values.masked_fill(diverged.unsqueeze(1) & ~self._survives, 0.0)
         self._sums += values
         return values.sum(dim=1)
 
-    def _observe(self, ids: Tensor | None = None) -> Obs:
-        """Return every group of all worlds, or of ``ids`` without a trace in the others."""
-        world = self.world if ids is None else self.world.at(ids)
-        counter = self.episode * _EPISODE + self.world.steps if ids is None else self._counter(ids)
-        world.measure(self.random, counter, self.disturbances.noise, ids)
-        return {name: group(world) for name, group in self.groups.items()}
+    def _weighted(self, world: World) -> Tensor:
+        """Return each reward term times its weight, (n, terms)."""
+        return torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
+
+    def _seen(
+        self, world: World, random: WorldRandom, counter: Tensor, noise: bool, ids: Tensor | None
+    ) -> tuple[Obs, Obs]:
+        """Return every group of ``world``, and the signals that they are made of."""
+        world.measure(random, counter, noise, ids)
+        return {name: group(world) for name, group in self.groups.items()}, world.signals
+
+    def _observe(self, ended: _Ended | None = None) -> Obs:
+        """Return every group of all worlds, followed by the rows of those that ended, as they stood then."""
+        world, ids = self.world, None
+        counter = self.episode * _EPISODE + world.steps
+        if ended:
+            world, ids = world.joined(ended.world), torch.cat((self._all, ended.ids))
+            counter = torch.cat((counter, ended.counter))
+        obs, signals = self._look(world, self.random, counter, self.disturbances.noise, ids)
+        self.world.signals = {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals
+        return obs
 
     def _statistics(self, ids: Tensor, truncated: Tensor, causes: dict[str, Tensor]) -> dict[str, Any]:
         sums = self._sums[ids]
@@ -265,33 +302,32 @@ class VecEnv:
             "causes": {name: cause[ids] for name, cause in causes.items()},
         }
 
-    def _guard(self, obs: Obs, reward: Tensor) -> None:
+    def _guard(self, obs: Obs, reward: Tensor, ended: _Ended | None = None) -> None:
         """Raise NonFiniteError, with a repro file, where anything is not finite."""
         total = reward.sum() + sum(value.sum() for value in obs.values())
         if torch.isfinite(total):
             return
-        for name, value in {**self._observe(), "reward": self._sums}.items():
-            bad = (~torch.isfinite(value)).nonzero()
-            if bad.numel():
-                env, column = int(bad[0, 0]), int(bad[0, 1])
-                term = self.reward_names[column] if name == "reward" else self.groups[name].locate(column)
-                self._fail(env, f"{name} term {term!r}")
+        found = first_bad({**obs, "reward": self._sums})
+        if found is None:
+            return
+        name, row, column = found
+        term = self.reward_names[column] if name == "reward" else self.groups[name].locate(column)
+        env, world, physics = row, self.world, self._physics_of(self._all)
+        if ended and row >= self.num_envs:
+            row -= self.num_envs
+            env, world, physics = int(ended.ids[row]), ended.world, ended.physics
+        state = {
+            "qpos_before": self._before[0][env], "qvel_before": self._before[1][env],
+            **{key: value[row] for key, value in physics.items()},
+            "action": world.action[row], "step": world.steps[row],
+            **{f"parameter.{k}": v[row] for k, v in world.parameters.items()},
+        }  # fmt: skip
+        fail(self.repro_folder, self.seed, env, state, f"{name} term {term!r}")
 
-    def _fail(self, env: int, what: str) -> None:
-        path = self.repro_folder / f"nonfinite_seed{self.seed}_world{env}.npz"
-        world = self.world
-        arrays: dict[str, Any] = dict(
-            qpos_before=self._before[0][env].numpy(), qvel_before=self._before[1][env].numpy(),
-            qpos=self.engine.state("qpos")[env].numpy(), qvel=self.engine.state("qvel")[env].numpy(),
-            ctrl=self.engine.state("ctrl")[env].numpy(), action=world.action[env].numpy(),
-            seed=np.array(self.seed), episode=self.episode[env].numpy(), step=world.steps[env].numpy(),
-            **{f"parameter.{k}": v[env].numpy() for k, v in world.parameters.items()},
-        )  # fmt: skip
-        np.savez(path, **arrays)
-        raise NonFiniteError(
-            f"world {env}, episode {int(self.episode[env])}, step {int(world.steps[env])}: {what} is not finite; "
-            f"state saved in {path}"
-        )
+    def _physics_of(self, ids: Tensor) -> dict[str, Tensor]:
+        """Return what a repro file holds of the physics of worlds ``ids``, a row each, and their episode."""
+        states = {name: self.engine.state(name)[ids] for name in ("qpos", "qvel", "ctrl")}
+        return {**states, "episode": self.episode[ids]}
 
     # -- resume --------------------------------------------------------------------------------
 
@@ -308,7 +344,7 @@ class VecEnv:
         self.engine.load_state_dict(state["engine"])
         self.world.load_state_dict(state["world"])
         self.seed, self.progress = state["seed"], state["progress"]
-        self.random = WorldRandom(self.seed, self.num_envs, first=self.first_world)
+        self.random = self._random_of(self.seed)
         for name in ("episode", "command_age"):
             getattr(self, name).copy_(state[name])
         self._push_in.copy_(state["push_in"])

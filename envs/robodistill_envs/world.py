@@ -21,6 +21,10 @@ _STATE = (
     "action", "last_action", "command", "push", "steps", "parameters", "internals",
 )  # fmt: skip
 """Attributes of World that neither the engine nor the next step gives."""
+_ROWS = (
+    "_sensordata", "_drawn", "action", "last_action", "command", "push", "steps", "last_joint_vel", "terminated",
+)  # fmt: skip
+"""Attributes of World with a row per world, beside internals."""
 
 
 class World:
@@ -37,7 +41,8 @@ class World:
             s.name: sensor_slice(engine.model, s, TRUE) for s in (*task.robot.sensors, *task.robot.truth)
         }
         self._views: dict[str, Tensor] = {}
-        self._engine = engine
+        self._engine: Engine | None = engine
+        """None for a copy, whose rows never change."""
         self._memo: dict[Any, Tensor] = {}
         self._memo_of = -1
         self.measurement = Measurement(task, engine.model)
@@ -47,9 +52,12 @@ class World:
         self.last_action = torch.zeros(n, self.action_dim)
         """Raw action of the tick before."""
         self.last_joint_vel: Tensor | None = None
-        self.parameters = {k: torch.zeros(n, len(p.low)) for k, p in task.parameters.items()}
-        self.spans = {name: _span(p.low, p.high) for name, p in task.parameters.items()}
-        """Of each parameter: low + high, and high - low (1 where it is held fixed)."""
+        ranges = task.parameters.values()
+        self._widths = [len(p.low) for p in ranges]
+        self._drawn = torch.zeros(n, sum(self._widths))
+        self._parameters = self._split(self._drawn)
+        self._middle, self._half = _span([v for p in ranges for v in p.low], [v for p in ranges for v in p.high])
+        self._normalised: tuple[object, dict[str, Tensor]] = (None, {})
         self.internals: dict[str, Tensor] = {i.name: torch.zeros(n, i.dim) for i in task.internals}
         self.command = torch.zeros(n, len(task.command.elements)) if task.command else torch.zeros(n, 0)
         self.push = torch.zeros(n, 2)
@@ -69,6 +77,32 @@ class World:
             view = self._views[name] = self._sensordata[:, self._true[name]]
         return view
 
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Name -> drawn values of a physical parameter, (num_envs, k); writes count."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._parameters[name].copy_(value)
+
+    def set_parameters(self, ids: Tensor, drawn: Tensor) -> None:
+        """Give worlds ``ids`` the parameters ``drawn`` (n, all), in the task's order."""
+        self._drawn.index_copy_(0, ids, drawn)
+
+    def normalised_parameter(self, name: str) -> Tensor:
+        """Return a parameter mapped from its range to [-1, 1], 0 where it is held fixed; read only."""
+        # between two resets nothing changes; what writes to a tensor moves its version
+        seen = [(id(value), value._version) for value in self._parameters.values()] if self._engine else []
+        if self._normalised[0] != seen:
+            flat = torch.cat(list(self._parameters.values()), dim=1)
+            self._normalised = (seen, self._split((flat - self._middle).div_(self._half)))
+        return self._normalised[1][name]
+
+    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.task.parameters, flat.split(self._widths, dim=1), strict=True)) if self._widths else {}
+
     def parameter(self, name: str) -> Tensor:
         """Return the drawn values of a physical parameter, (num_envs, k)."""
         if name not in self.parameters:
@@ -85,7 +119,7 @@ class World:
 
     def remember(self, function: Callable[[World], Tensor]) -> Tensor:
         """Return ``function(self)``, computed once for each instant of the engine; see ``from_sensors``."""
-        if self._memo_of != self._engine.version:
+        if self._engine and self._memo_of != self._engine.version:
             self._memo.clear()
             self._memo_of = self._engine.version
         found = self._memo.get(function)
@@ -95,17 +129,30 @@ class World:
 
     def at(self, ids: Tensor) -> World:
         """Return worlds ``ids`` alone, as they are now; nothing written to it reaches this one."""
-        part = copy.copy(self)
-        part.num_envs = len(ids)
-        part._sensordata = self._sensordata[ids]
-        part._views, part._memo, part.signals = {}, {}, {}
-        for name in (*_STATE, "last_joint_vel", "terminated"):
-            value = getattr(self, name)
-            if isinstance(value, Tensor):
-                setattr(part, name, value[ids])
-        part.parameters = {name: value[ids] for name, value in self.parameters.items()}
-        part.internals = {name: value[ids] for name, value in self.internals.items()}
-        return part
+        return self.made_of({name: value.index_select(0, ids) for name, value in self.rows().items()})
+
+    def joined(self, part: World) -> World:
+        """Return the rows of this one, as they are now, followed by those of ``part``."""
+        theirs = part.rows()
+        return self.made_of({name: torch.cat((value, theirs[name])) for name, value in self.rows().items()})
+
+    def rows(self) -> dict[str, Tensor]:
+        """Return all that has a row per world, by name, live: with ``made_of`` a function of tensors can be made."""
+        rows = {name: value for name in _ROWS if (value := getattr(self, name)) is not None}
+        return rows | {f"internals.{name}": value for name, value in self.internals.items()}
+
+    def made_of(self, rows: Mapping[str, Tensor]) -> World:
+        """Return a World of other ``rows``, which must not change."""
+        made = copy.copy(self)
+        made._engine = None
+        made.num_envs = rows["action"].shape[0]
+        made._views, made._memo, made.signals = {}, {}, {}
+        made._normalised = (None, {})
+        for name in _ROWS:
+            setattr(made, name, rows.get(name))
+        made._parameters = self._split(rows["_drawn"])
+        made.internals = {name: rows[f"internals.{name}"] for name in self.internals}
+        return made
 
     def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:
         """Return everything that is not derived from the engine."""
@@ -121,9 +168,10 @@ def _copied(value: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
     return {k: v.clone() for k, v in value.items()} if isinstance(value, dict) else value.clone()
 
 
-def _span(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def _span(low: list[float], high: list[float]) -> tuple[Tensor, Tensor]:
+    """Return the middle of each range and half its width, 1 where it is empty."""
     bottom, top = torch.tensor(low), torch.tensor(high)
-    return bottom + top, torch.where(top > bottom, top - bottom, 1.0)
+    return 0.5 * (bottom + top), torch.where(top > bottom, 0.5 * (top - bottom), 1.0)
 
 
 def from_sensors(function: Callable[[World], Tensor]) -> Callable[[World], Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from robodistill_deploy.errors import SpecError, unknown
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "elu": nn.ELU,
+    # in place: its gradient then comes from the result, without a second exponential
+    "elu": functools.partial(nn.ELU, inplace=True),
     "relu": nn.ReLU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
@@ -53,4 +55,4 @@ def slide(net: nn.Sequential, signal: Tensor, taps: Tensor, dilation: int = 1) -
     ``taps`` (hidden, C, k) are the weights of its first layer, which as a convolution copies no window out.
     """
     features = F.conv1d(signal, taps, net.get_parameter("0.bias"), dilation=dilation)
-    return net[1:](features.transpose(1, 2))
+    return net[1:](features.transpose(1, 2).contiguous())

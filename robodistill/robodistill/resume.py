@@ -18,11 +18,11 @@ from robodistill.records import read_record, write_record
 from robodistill.runs import RunFolder
 from robodistill_deploy.errors import RobodistillError
 
-_LABELS = {"torch": "torch", "threads": "threads:", "cpu": "CPU:"}
+_LABELS = {"torch": "torch", "threads": "threads:", "cpu": "CPU:", "compile": "compile"}
 
 
-def conditions(physics_threads: int) -> dict[str, str]:
-    """Return what the last bits of a result depend on beside the run: torch, thread counts, kind of CPU.
+def conditions(physics_threads: int, compiled: bool = False) -> dict[str, str]:
+    """Return what the last bits of a result depend on beside the run: torch, threads, kind of CPU, compilation.
 
     ``physics_threads`` is as configured, 0 for one per core.
     """
@@ -30,6 +30,7 @@ def conditions(physics_threads: int) -> dict[str, str]:
         "torch": str(torch.__version__),
         "threads": f"{torch.get_num_threads()} of torch, {physics_threads or available_cores()} of physics",
         "cpu": f"{cpu_kind()}, torch uses {torch.backends.cpu.get_cpu_capability()}",
+        "compile": str(compiled).lower(),
     }
 
 

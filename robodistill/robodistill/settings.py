@@ -301,6 +301,8 @@ class RunConfig:
     seed: int = 0
     threads: int = 0
     """Threads of physics and of torch each; 0 is one per core."""
+    compile: bool = False
+    """Compile rewards and observations, which pays in long trainings; needs a C++ compiler."""
     quiet: bool = False
     """No progress bar."""
     play: PlayConfig = field(default_factory=PlayConfig)

@@ -49,13 +49,13 @@ def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
         task = dataclasses.replace(task, episode_s=collect.episode_s)
     if collect.reset is not None:
         task = dataclasses.replace(task, reset=collect.reset)
-    return VecEnv(task, collect.num_envs, seed=seed, threads=set_threads(config.threads))
+    return VecEnv(task, collect.num_envs, seed, set_threads(config.threads), compiles=config.compile)
 
 
 def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunFolder, title: str) -> Outputs:
     """Train to the end with log, checkpoints and progress; return the outputs of a training stage."""
     log = MetricsLog(folder.path)
-    trainer.threads = config.threads
+    trainer.threads, trainer.compiled = config.threads, config.compile
     trainer.resume(folder)
     log.truncate_to(trainer.iteration)
     with Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:

@@ -58,6 +58,8 @@ class Trainer:
         """The policy whose architecture its checkpoints spell out."""
         self.threads = 0
         """Threads of the physics as configured, for the checkpoint to remember."""
+        self.compiled = False
+        """Whether the environment's functions are compiled, likewise."""
         self.generator = torch.Generator().manual_seed(seed)
         wanted = any(p.mirror for p in config.method.phases.values())
         mirror = Mirror(env.spec) if wanted or declared(env.spec) else None
@@ -115,7 +117,7 @@ class Trainer:
             phase.repro_folder = folder.path
         if has_tree(folder.checkpoint(LAST)):
             state = load_tree(folder.checkpoint(LAST))
-            warn_of_changes(state.pop("conditions", {}), conditions(self.threads))
+            warn_of_changes(state.pop("conditions", {}), conditions(self.threads, self.compiled))
             self.load_state_dict(state)
 
     def run(self, folder: RunFolder, report: Report) -> None:
@@ -154,7 +156,7 @@ class Trainer:
         if self._judged and self.recent_return > self.best_return:
             self.best_return = self.recent_return
             names = ["best", LAST]
-        state = {**self.state_dict(), "conditions": conditions(self.threads)}
+        state = {**self.state_dict(), "conditions": conditions(self.threads, self.compiled)}
         for name in names:
             save_tree(folder.checkpoint(name), state, texts)
 

@@ -38,6 +38,7 @@ class MjbatchEngine(Engine):
         self._fields: dict[str, np.ndarray[Any, Any]] = {}
         self._history = self._batch.bind("history") if model.nhistory else None
         self._from_ctrl, self._from_sensors = _slots_of_actuators(model), _slots_of_sensors(model)
+        self._twins = _delayed_columns(model)
         self._rotors = rotors_of(model)
 
     def state(self, name: str) -> Tensor:
@@ -74,10 +75,9 @@ class MjbatchEngine(Engine):
         self._states["qvel"][ids] = qvel
         self._states["ctrl"][ids] = ctrl
         self._align_rotors(ids)
+        self._delay_actions(rows, ctrl.numpy())
         self._batch.forward(rows)
-        if self._history is not None:
-            self._fill_delay_buffers(rows, ctrl.numpy())
-            self._batch.forward(rows)
+        self._delay_sensors(rows)
         self.version += 1
 
     def _align_rotors(self, ids: Tensor) -> None:
@@ -87,15 +87,21 @@ class MjbatchEngine(Engine):
             self._states["qpos"][at, rotors.qpos] = self._states["qpos"][at, rotors.link_qpos]
             self._states["qvel"][at, rotors.dof] = self._states["qvel"][at, rotors.link_dof]
 
-    def _fill_delay_buffers(self, rows: np.ndarray[Any, Any], ctrl: np.ndarray[Any, Any]) -> None:
-        """Write the present value into every slot of worlds ``rows``."""
-        assert self._history is not None
-        column = rows[:, None]
+    def _delay_actions(self, rows: np.ndarray[Any, Any], ctrl: np.ndarray[Any, Any]) -> None:
+        """Write the present targets into every slot of worlds ``rows``."""
         slots, actuators = self._from_ctrl
-        self._history[column, slots] = ctrl[:, actuators]
+        if self._history is not None:
+            self._history[rows[:, None], slots] = ctrl[:, actuators]
+
+    def _delay_sensors(self, rows: np.ndarray[Any, Any]) -> None:
+        """Write what undelayed twins have just measured into every slot of worlds ``rows``, and into what they read."""
+        if self._history is None:
+            return
+        column, seen = rows[:, None], self._sensordata.numpy()
         slots, twins = self._from_sensors
-        # the undelayed twin has just been computed; the delayed sensor still reads its old buffer
-        self._history[column, slots] = self._sensordata.numpy()[column, twins]
+        self._history[column, slots] = seen[column, twins]
+        delayed, twins = self._twins
+        seen[column, delayed] = seen[column, twins]
 
     def unstable(self) -> Tensor:
         """Return (N,) bool: worlds that MuJoCo found diverged since their last reset."""
@@ -165,6 +171,18 @@ def _slots_of_sensors(model: mujoco.MjModel) -> Slots:
             slots += range(start + 2 + samples, start + 2 + samples + samples * dim)
             sources += list(range(first, first + dim)) * samples
     return np.array(slots, int), np.array(sources, int)
+
+
+def _delayed_columns(model: mujoco.MjModel) -> Slots:
+    """Return the columns of ``sensordata`` of delayed sensors, and those of their undelayed twins."""
+    columns: list[int] = []
+    sources: list[int] = []
+    for i in range(model.nsensor):
+        if int(model.sensor_history[i, 0]):
+            dim, twin = int(model.sensor_dim[i]), int(model.sensor_adr[_twin(model, i)])
+            columns += range(int(model.sensor_adr[i]), int(model.sensor_adr[i]) + dim)
+            sources += range(twin, twin + dim)
+    return np.array(columns, int), np.array(sources, int)
 
 
 def _twin(model: mujoco.MjModel, sensor: int) -> int:

@@ -6,6 +6,8 @@ Each starts from the template's value, so that an effect never builds on an earl
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,12 @@ from robodistill_envs.world import World
 
 def _template(engine: Engine, name: str) -> Tensor:
     return torch.as_tensor(model_field(engine.model, name), dtype=torch.float64)
+
+
+@functools.lru_cache(maxsize=64)
+def _spread(values: tuple[float, ...], count: int, what: str) -> Tensor:
+    """Return ``spread`` as float64; read only."""
+    return torch.tensor(spread(values, count, what), dtype=torch.float64)
 
 
 def geom_friction(engine: Engine, world: World, ids: Tensor, *, geom: str, parameter: str) -> None:
@@ -67,17 +75,9 @@ def position_servos(
     action = world.task.robot.actions[0]
     count = len(action.names)
     power = world.parameter(strength)[ids].double()
-    kp = (
-        torch.tensor(spread(action.kp, count, "kp"), dtype=torch.float64)
-        * world.parameter(kp_scale)[ids].double()
-        * power
-    )
-    kd = (
-        torch.tensor(spread(action.kd, count, "kd"), dtype=torch.float64)
-        * world.parameter(kd_scale)[ids].double()
-        * power
-    )
-    limit = torch.tensor(spread(action.effort_limit, count, "effort_limit"), dtype=torch.float64) * power
+    kp = _spread(action.kp, count, "kp") * world.parameter(kp_scale)[ids].double() * power
+    kd = _spread(action.kd, count, "kd") * world.parameter(kd_scale)[ids].double() * power
+    limit = _spread(action.effort_limit, count, "effort_limit") * power
     if world.task.robot.motors.torque_speed:
         _dc_servos(engine, ids, kp, kd, limit, power, -kp * world.parameter(offset)[ids].double())
         return

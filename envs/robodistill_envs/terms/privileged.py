@@ -17,9 +17,7 @@ def truth(world: World, *, sensor: str) -> Tensor:
 
 def parameter(world: World, *, name: str) -> Tensor:
     """Return a drawn physical parameter, mapped from its range to [-1, 1]."""
-    drawn = world.parameter(name)
-    both_ends, width = world.spans[name]
-    return (2.0 * drawn - both_ends) / width
+    return world.normalised_parameter(name)
 
 
 def base_velocity(world: World) -> Tensor:

@@ -12,6 +12,7 @@ Vector = Tensor | list[float]
 """Numbers from YAML; a task hands them over as a tensor."""
 FOOT_RADIUS = 0.022
 """[m] of the Go2's feet"""
+_QUARTER_TURN = torch.tensor([-1.0, 1.0])
 
 
 def _moving(world: World, still: float) -> Tensor:
@@ -50,7 +51,7 @@ def velocity_error(world: World) -> Tensor:
 @from_sensors
 def yaw_rate(world: World) -> Tensor:
     """Return the true yaw rate (num_envs,) [rad/s] about the world's vertical."""
-    return rotations.rotate(world.true("imu_quat_wxyz"), world.true("imu_gyro"))[:, 2]
+    return (gravity(world) * world.true("imu_gyro")).sum(dim=1).neg_()
 
 
 def yaw_rate_error(world: World) -> Tensor:
@@ -127,9 +128,15 @@ def gait_contact(world: World, *, offsets: Vector, stance: float, still: float) 
 
     Foot i should touch while frac(phase + offsets[i]) < stance; all feet should when standing still.
     """
-    leg_phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets), 1.0)
+    leg_phase = _leg_phase(world, offsets)
     wanted = (leg_phase < stance) | ~_moving(world, still).unsqueeze(1)
     return 2.0 * (touching(world) == wanted).float().mean(dim=1) - 1.0
+
+
+def _leg_phase(world: World, offsets: Vector) -> Tensor:
+    """Return frac(gait phase + offset) of each leg, (num_envs, legs)."""
+    phase = world.internals["gait_phase"] + torch.as_tensor(offsets)
+    return phase.sub_(phase.floor())
 
 
 def foot_reference(
@@ -147,20 +154,20 @@ def foot_reference(
     In stance a foot moves against the commanded velocity at its place, centred on ``nominal`` (x, y per foot,
     heading frame, about the base); in swing it returns along a half-sine of ``height`` [m] (Raibert 1986, ch. 2).
     """
-    n, place = world.num_envs, torch.as_tensor(nominal).view(-1, 2)
-    vx, vy, turn = world.command.split(1, dim=1)
-    speed = torch.stack((vx - turn * place[:, 1], vy + turn * place[:, 0]), dim=-1)
-    phase = torch.remainder(world.internals["gait_phase"] + torch.as_tensor(offsets), 1.0)
-    swing = ((phase - stance) / (1.0 - stance)).clamp(0.0, 1.0)
-    eased = swing - torch.sin(2.0 * torch.pi * swing) / (2.0 * torch.pi)
+    place, command = torch.as_tensor(nominal).view(-1, 2), world.command
+    speed = torch.addcmul(command[:, None, :2], command[:, 2:, None], place.flip(1) * _QUARTER_TURN)
+    phase = _leg_phase(world, offsets)
+    swing = (phase - stance).clamp_min_(0.0).div_(1.0 - stance)
+    eased = swing - torch.sin(swing * (2.0 * torch.pi)).div_(2.0 * torch.pi)
     moving = _moving(world, still).float().unsqueeze(1)
-    along = torch.where(phase < stance, 0.5 - phase / stance, eased - 0.5) * (moving * (stance / frequency))
-    foot_w = world.true("foot_position_w").view(n, -1, 3)
-    relative = foot_w - world.true("base_position_w").unsqueeze(1)
+    # in stance from 1/2 to -1/2, where nothing is eased yet; in swing back
+    along = (eased + 0.5 - (phase / stance).clamp_max_(1.0)) * (moving * (stance / frequency))
+    foot_w = world.true("foot_position_w").view(world.num_envs, -1, 3)
+    relative = foot_w[..., :2] - world.true("base_position_w")[:, None, :2]
     at = rotations.to_heading(heading(world).unsqueeze(1), relative)
-    miss = (at - place - speed * along.unsqueeze(-1)).square().sum(dim=-1)
+    miss = torch.addcmul(at - place, speed, along.unsqueeze(-1), value=-1.0)
     miss_z = foot_w[..., 2] - FOOT_RADIUS - torch.sin(torch.pi * swing) * (height * moving)
-    return (miss + miss_z.square()).sum(dim=1)
+    return miss.flatten(1).square().sum(dim=1) + miss_z.square().sum(dim=1)
 
 
 def foot_slip(world: World) -> Tensor:

@@ -51,7 +51,8 @@ def measure(config: RunConfig, settings: Settings, say: Callable[[str], None]) -
     """Return steps per second, the learner's share of the wall time, and each part's milliseconds per iteration."""
     torch.manual_seed(config.seed)
     train = config.teacher
-    env = VecEnv(config.task, train.method.collect.num_envs, seed=config.seed, threads=set_threads(config.threads))
+    threads = set_threads(config.threads)
+    env = VecEnv(config.task, train.method.collect.num_envs, config.seed, threads, compiles=config.compile)
     trainer = Trainer(train, env, teacher_networks(train, env.spec), config.seed, saved="teacher")
     for _ in range(settings.warm_up):
         trainer.iterate()

@@ -199,11 +199,12 @@ class FakeRobot(threading.Thread):
     def run(self) -> None:
         while not self.done:
             try:
-                data, self.peer = self.socket.recvfrom(65507)
+                data, peer = self.socket.recvfrom(65507)
             except TimeoutError:
                 continue
+            self.peer = peer
             if protocol.kind_of(data) == protocol.HELLO:
-                self.socket.sendto(protocol.pack_description(self.layout, 0, 0.0), self.peer)
+                self.socket.sendto(protocol.pack_description(self.layout, 0, 0.0), peer)
             else:
                 self.commands.append(protocol.unpack_command(self.layout, data))
         self.socket.close()

@@ -219,14 +219,15 @@ def test_the_driver_composes_a_task_by_its_name_and_says_what_is_wrong() -> None
     driver = SimDriver(task="pendulum_swingup", lockstep=True, scatter=1.0)
     assert driver.joints == ("hinge",)
     torque = np.array([0.5])
-    driver.write(Command(*(np.zeros(1) for _ in range(4)), torque))
+    zero = np.zeros(1)
+    driver.write(Command(zero, zero, zero, zero, torque))
     reading = driver.read()
     assert reading is not None
     assert reading.signals["joint_torque"] == pytest.approx(0.5)
     driver.close()
-    for options, message in (({"task": "go2_flta"}, "go2_flat"), ({"task": "go2_flat", "payload": "heavy"}, "payload")):
+    for wrong, message in ((SimDriver(task="go2_flta"), "go2_flat"), (SimDriver(task="go2_flat", noise="x"), "noise")):
         with pytest.raises(DriverError, match=message):
-            SimDriver(**options).open()
+            wrong.open()
     with pytest.raises(DriverError, match=r"unknown link 'upd'.*udp"):
         SimDriver(task="go2_flat", link="upd")
     with pytest.raises(DriverError, match="call open"):

@@ -63,10 +63,15 @@ class Command:
 class Driver(Protocol):
     """A link to one robot. Made with keyword options, which are its documentation for ``--set``."""
 
-    joints: tuple[str, ...]
-    """Names of the robot's joints in its own order."""
-    signals: Mapping[str, tuple[str, ...]]
-    """Signal -> names of its elements, in the robot's own order."""
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the robot's joints in its own order; an attribute, or asked of the robot."""
+        ...
+
+    @property
+    def signals(self) -> Mapping[str, tuple[str, ...]]:
+        """Signal -> names of its elements, in the robot's own order."""
+        ...
 
     def open(self) -> None:
         """Connect and take control of the motors; a DriverError says what is missing."""

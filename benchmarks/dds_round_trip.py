@@ -155,7 +155,8 @@ def run(path: Path) -> None:
     used = (time.process_time() - cpu) / (last - since)
     output, _ = child.communicate(timeout=30.0)
     report(json.loads(output), np.array(busy), used)
-    print(f"Dropped by the driver: {dict(driver.rejected) or 'nothing'}. Trips of the filter: {len(tripped)}.", *tripped[:3])
+    print(f"Dropped by the driver: {dict(driver.rejected) or 'nothing'}.")
+    print(f"Trips of the filter: {len(tripped)}.", *tripped[:3])
 
 
 def report(robot: dict, busy: np.ndarray, used: float) -> None:

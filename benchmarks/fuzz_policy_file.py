@@ -11,6 +11,7 @@ Prints how many were refused, how many were read as another valid spec, and the 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import tempfile
 import time
@@ -116,11 +117,11 @@ def _alter(plain: Any, random: Random) -> None:
     if choice == 0:
         del place[key]
     elif choice == 1 and isinstance(place, dict):
-        place[f"{key}x"] = place[key]
+        place[f"{key}x"] = copy.deepcopy(place[key])
     elif choice == 2 and isinstance(place, list):
-        place.append(place[key])
+        place.append(copy.deepcopy(place[key]))
     else:
-        place[key] = _VALUES[random.integers(len(_VALUES))]
+        place[key] = copy.deepcopy(_VALUES[random.integers(len(_VALUES))])
 
 
 def fuzz_specs(text: str, count: int, seed: int) -> Counter[str]:

@@ -72,3 +72,34 @@ def test_errors_name_the_fix(words: list[str], message: str, capsys: pytest.Capt
 def test_settings_are_checked() -> None:
     with pytest.raises(RobodistillError, match="iterations"):
         train.Settings(iterations=0)
+
+
+@pytest.mark.slow
+def test_runtime_measures_a_tick_beside_a_bare_call(tmp_path: Path) -> None:
+    from robodistill import bench_policies
+    from robodistill.config import compose
+    from robodistill.decode import decode
+    from robodistill.settings import RunConfig
+
+    config = decode(RunConfig, compose(["task=pendulum_swingup"]))
+    path = bench_policies.build("gru", config, tmp_path / "gru.onnx")
+    kept = path.read_bytes()
+    assert bench_policies.build("gru", config, path).read_bytes() == kept  # what is there is not built again
+    out = tmp_path / "runtime.json"
+    words = ["bench", "runtime", *SMALL, f"policy={path}", "calls=100", "paced=5", "ticks=100", f"out={out}"]
+    assert cli.main(words) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    for how in ("back_to_back", "paced"):
+        assert 0.0 < row[how]["bare_p50_us"] <= row[how]["bare_p99_us"] <= row[how]["bare_p99.9_us"]
+        assert row[how]["overhead_p50_us"] == pytest.approx(row[how]["tick_p50_us"] - row[how]["bare_p50_us"])
+    assert "memory_growth_mb" in row
+
+
+def test_the_kinds_measured_are_all_there_are() -> None:
+    import pkgutil
+
+    from robodistill.bench_policies import KINDS
+    from robodistill_policies import encoders
+
+    modules = {info.name for info in pkgutil.iter_modules(encoders.__path__)} - {"base", "none", "timeline", "window"}
+    assert modules <= set(KINDS), modules - set(KINDS)

@@ -23,7 +23,7 @@ from robodistill_deploy.runner import Settings as RunnerSettings
 from robodistill_deploy.runtime import load_policy
 from robodistill_deploy.spec import SignalSpec
 
-_NOISE = 1e-5
+_NOISE, _READINGS = 1e-5, 97
 _WARM_UP = 200
 _BLOCK = 100
 _SHARES = (0.5, 0.99, 0.999)
@@ -61,13 +61,17 @@ class _Still:
         ))  # fmt: skip
         read: dict[str, SignalSpec] = {s.name: s for s in spec.interface.signals if s.source != "command"}
         self.signals = {name: signal.elements for name, signal in read.items()}
-        self._values = {name: np.array(first[name]) for name in read}
+        values = {name: np.array(first[name]) for name in read}
         for name in ("joint_pos", "joint_vel"):
             if name not in self.signals:
-                self.signals[name], self._values[name] = self.joints, np.zeros(len(self.joints))
+                self.signals[name], values[name] = self.joints, np.zeros(len(self.joints))
         extra = {e for name in ("joint_pos", "joint_vel") for e in self.signals[name]}
         self.joints += tuple(sorted(extra - set(self.joints)))
         self.t, self._count, self._dt = 0.0, 0, spec.interface.control_dt
+        # made beforehand: what a driver does for a reading is not what is measured here
+        self._ready = [
+            {name: value + _NOISE * i for name, value in values.items()} for i in range(_READINGS)
+        ]
 
     def open(self) -> None:
         """There is nothing to open."""
@@ -75,8 +79,7 @@ class _Still:
     def read(self) -> Reading:
         """Return a reading of now."""
         self._count += 1
-        shift = _NOISE * (self._count % 97)
-        return Reading(self.t, self._count, {name: value + shift for name, value in self._values.items()})
+        return Reading(self.t, self._count, self._ready[self._count % _READINGS])
 
     def write(self, command: Command) -> None:
         """Drop it."""

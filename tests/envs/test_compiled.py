@@ -1,4 +1,4 @@
-"""Compiled rewards and observations: the same functions, traced once, whoever ends and however many worlds there are."""
+"""Compiled rewards and observations: the same functions, traced once, whoever ends."""
 
 from __future__ import annotations
 

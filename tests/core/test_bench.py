@@ -26,6 +26,8 @@ def test_env_measures_each_number_of_worlds(tmp_path: Path, capsys: pytest.Captu
         assert 0.0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert row["env_steps_per_s"] > 0.0
         assert row["bare_steps_per_s"] > 0.0
+        assert row["us_per_world_step"] == pytest.approx(1e6 / row["env_steps_per_s"])
+    assert result["rows"][0]["kib_per_world"] > 0.0
     assert result["ratio"] == min(row["ratio"] for row in result["rows"])
     assert f"ratio={result['ratio']:.3f}" in capsys.readouterr().err
 

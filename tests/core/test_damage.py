@@ -198,6 +198,8 @@ def test_other_conditions_are_named_in_one_line(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().err
     assert "threads: 64" in said
     assert "CPU" not in said
+    warn_of_changes(conditions(2, compiled=True), here)
+    assert "compile true there, false here" in capsys.readouterr().err
 
 
 def test_the_kind_of_cpu_is_maker_family_and_model(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pkgutil
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,6 +106,9 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         lines = (f"  {name:<10} {text.splitlines()[0]}" for name, text in legal.items())
         print(OVERVIEW.format(verbs="\n".join(lines)), end="")
+        return 0
+    if words == ["--version"]:
+        print(f"robodistill {version('robodistill')}")
         return 0
     verb, *rest = words
     if verb not in legal:

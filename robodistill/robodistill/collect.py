@@ -29,6 +29,11 @@ def _share(span: tuple[float, float], progress: float) -> float:
     return span[0] + (span[1] - span[0]) * progress
 
 
+def _rows(tree: dict[str, Any], mask: Tensor) -> dict[str, Any]:
+    """Return the rows of every tensor in ``tree`` where ``mask`` is."""
+    return {k: _rows(v, mask) if isinstance(v, dict) else v[mask] for k, v in tree.items()}
+
+
 class Collector:
     """Steps ``env``; a role, which policy drives, is drawn for each world and held for a whole episode."""
 
@@ -54,6 +59,8 @@ class Collector:
             self._label_critic = find(networks, config.label_critic, Critic, "collect.label_critic")
         self.states: dict[str, State] = {n: p.initial_state(env.num_envs) for n, p in self.policies.items()}
         self._first = torch.ones(env.num_envs, dtype=torch.bool)
+        self._whole = torch.zeros(env.num_envs, dtype=torch.bool)
+        """Worlds past their first episode, which begins somewhere in its middle and tells nothing of a return."""
         self.roles = torch.zeros(env.num_envs, dtype=torch.int64)
         self.collected = 0
         """Segments so far."""
@@ -100,7 +107,9 @@ class Collector:
             self._first = step["done"]
             done_ids = info["done_ids"]
             if done_ids.numel():
-                episodes.append({**info["episode"], "role": self.roles[done_ids]})
+                ended = {**info["episode"], "role": self.roles[done_ids]}
+                episodes.append(_rows(ended, self._whole[done_ids]))
+                self._whole[done_ids] = True
                 self._draw_roles(done_ids, progress)
                 late = truncated.nonzero()[:, 0]
                 ends.append((t, late, {k: v[late] for k, v in info["final_obs"].items()}))
@@ -198,7 +207,7 @@ class Collector:
 
     def _figures(self, episodes: list[dict[str, Any]], segment: Segment) -> dict[str, float]:
         figures = {"collect/reward": float(segment.data["reward"].mean()), "collect/curriculum": self.env.progress}
-        if not episodes:
+        if not any(len(e["role"]) for e in episodes):
             return figures
         returns, lengths, roles = (torch.cat([e[k] for e in episodes]) for k in ("return", "length", "role"))
         figures["episode/return"] = float(returns.mean())
@@ -218,12 +227,13 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on bit for bit."""
         states = {name: dict(state) for name, state in self.states.items()}
-        own = {"first": self._first, "roles": self.roles.clone(), "collected": self.collected}
-        return {"states": states, **own, "env": self.env.state_dict()}
+        worlds = {"first": self._first, "whole": self._whole.clone(), "roles": self.roles.clone()}
+        return {"states": states, **worlds, "collected": self.collected, "env": self.env.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.env.load_state_dict(state["env"])
         self.states = {n: dict(s) for n, s in state["states"].items()}
-        self._first, self.roles, self.collected = state["first"], state["roles"], state["collected"]
+        self._first, self._whole, self.roles = state["first"], state["whole"], state["roles"]
+        self.collected = state["collected"]
         self.obs = self.env.observe()

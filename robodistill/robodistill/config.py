@@ -120,6 +120,10 @@ def _base(
     error: HydraException,
 ) -> DictConfig:
     """Compose the choices alone after ``error`` stopped the whole; say which choice is missing if one is."""
+    absent = re.search(r"Could not find '(.+)/([^/']+)'", str(error))
+    if absent is not None:
+        group, choice = absent.groups()
+        raise ConfigError(unknown(f"choice for {group}", choice, legal.get(group, {}))) from error
     unset = re.search(r"must specify '([^']+)'", str(error))
     if unset is not None:
         group = unset.group(1)

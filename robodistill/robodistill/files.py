@@ -6,6 +6,7 @@ What the disk refuses is a WriteError, one line that names the file and the reme
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -51,6 +52,27 @@ def writing(path: Path) -> Iterator[None]:
         if line is None:
             raise
         raise line from error
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep every other process that asks the same out of ``folder``; a killed one lets go by itself."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(file, 20).decode() or "?"
+            raise RobodistillError(
+                f"{folder}: process {owner} is at work here; wait for it, or choose another name with run=<name>"
+            ) from error
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(file)
 
 
 def sync(path: Path) -> None:

@@ -16,7 +16,7 @@ def listing(words: Sequence[str], tree: str = TREE) -> str:
     if folders and not Path(folders[-1]).is_dir():
         raise ConfigError(f"{FOLDER_KEY}={folders[-1]}: no such folder")
     found = groups(folders[-1] if folders else None, tree)
-    chosen = [_group(name, found) for name in names] or sorted(found)
+    chosen = [_group(name, found) for name in names] or sorted(group for group in found if "/" not in group)
     return "\n".join(_section(group, found[group]) for group in chosen)
 
 

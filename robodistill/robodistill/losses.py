@@ -95,3 +95,9 @@ def imitate_latent(batch: Minibatch, *, policy: str, role: str = "") -> Tensor:
     # what the labeller's latent of the reflected world would be, nobody recorded
     reflected = batch["mirrored"] if "mirrored" in batch.data else None
     return batch.mean((latent - label).square().mean(-1), role, reflected)
+
+
+def symmetry(batch: Minibatch, *, policy: str) -> Tensor:
+    """Return how far acting and reflecting fail to commute: mean of |mu(M o) - M mu(o)|^2 (Yu et al. 2018, eq. 4)."""
+    reflected, mirror = batch.reflected_output(policy)
+    return (reflected.mean - mirror.action(batch.output(policy).mean)).square().mean()

@@ -99,7 +99,7 @@ class Phase:
         return {**result, f"policy/lr_{self.name}": self.lr}
 
     def _step(self, batch: Minibatch, progress: float) -> dict[str, Tensor]:
-        batch.progress = progress
+        batch.progress, batch.mirror = progress, self.mirror
         total = torch.zeros(())
         parts: dict[str, Tensor] = {}
         for key, function in self.losses.items():

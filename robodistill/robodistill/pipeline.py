@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from robodistill.files import writing
+from robodistill.files import claimed, writing
 from robodistill.records import StageRecord, copy_stage, read_record, recorded
 from robodistill.runs import RunFolder, another_configuration, differences, plain
 from robodistill.summaries import summarise
@@ -101,11 +101,24 @@ def run_pipeline(
     no stage so far depended on may change. ``config`` is the dataclass that the stages get. ``announce`` is given a
     line as each stage begins. ``verb`` goes into the summaries: the run's, and one in the folder of each stage.
     """
-    functions: dict[str, StageFunction] = {}
     values = plain(to_plain(config))
     pipeline = replace(pipeline, stages=tuple(_pruned(stage, values) for stage in pipeline.stages))
     if only is not None:
         _refuse_lacking(pipeline, only, run)
+    with claimed(run.path):
+        return _go_through(pipeline, config, values, run, announce, only, verb)
+
+
+def _go_through(
+    pipeline: PipelineConfig,
+    config: Any,
+    values: dict[str, Any],
+    run: RunFolder,
+    announce: Callable[[str], None],
+    only: str | None,
+    verb: str,
+) -> PipelineRun:
+    functions: dict[str, StageFunction] = {}
     digests: dict[str, str] = {}
     for stage in pipeline.stages:
         digests[stage.name] = _digest(stage, values, digests)
@@ -114,9 +127,7 @@ def run_pipeline(
     for number, stage in enumerate(pipeline.stages, 1):
         lacking = [giver for giver in _givers(stage) if giver not in done]
         if lacking and stage.name == only:
-            raise RobodistillError(
-                f"{only} needs {lacking[0]}, which is not done in {run.path}; do that first"
-            )
+            raise _lacking(only, lacking[0], run)
         if lacking:
             continue
         record = _find(pipeline, stage, digests[stage.name], run)
@@ -175,7 +186,12 @@ def _refuse_lacking(pipeline: PipelineConfig, only: str, run: RunFolder) -> None
         raise RobodistillError(unknown("stage", only, stages))
     for giver in _givers(stages[only]):
         if not pipeline.reuse and read_record(run, giver) is None:
-            raise RobodistillError(f"{only} needs {giver}, which is not done in {run.path}; do that first")
+            raise _lacking(only, giver, run)
+
+
+def _lacking(only: str, giver: str, run: RunFolder) -> RobodistillError:
+    again = f"`robodistill pipeline run={run.path.name}` does all that is missing"
+    return RobodistillError(f"{only} needs {giver}, which is not done in {run.path}; {again}")
 
 
 def _take(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy, PolicyOutput
+
+if TYPE_CHECKING:
+    from robodistill.symmetry import Mirror
 
 State = dict[str, Tensor]
 N = TypeVar("N", bound=nn.Module)
@@ -65,6 +68,8 @@ class Minibatch:
         self.networks, self.obs, self.data, self.drivers = networks, obs, data, drivers
         self.progress = 0.0
         """Share of the training that is done."""
+        self.mirror: Mirror | None = None
+        """The left-right reflection of the task, where it declares one."""
         self.metrics: dict[str, Tensor] = {}
         """Figures that losses leave for the log."""
         self._resets, self._states = resets, states or {}
@@ -120,6 +125,16 @@ class Minibatch:
                     raise RobodistillError(f"policy {name!r} has memory: its phase must have split: world")
                 self._outputs[name], _ = policy.step(self.obs, {})
         return self._outputs[name]
+
+    def reflected_output(self, name: str) -> tuple[PolicyOutput, Mirror]:
+        """Return what the stateless policy ``name`` does in the reflected world, and the reflection."""
+        if self.mirror is None:
+            raise RobodistillError("loss: a term or an action of this task declares no mirror; leave symmetry out")
+        policy = self.policy(name)
+        if policy.initial_state(1):
+            raise RobodistillError(f"loss: policy {name!r} has memory; symmetry is for stateless ones")
+        reflected = {group: self.mirror.obs(group, value) for group, value in self.obs.items()}
+        return policy.step(reflected, {})[0], self.mirror
 
     def value(self, name: str) -> Tensor:
         """Return the value of each step by critic ``name``, with gradients."""

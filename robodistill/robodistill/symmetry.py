@@ -32,6 +32,12 @@ def _of_term(group: str, term: TermSpec) -> tuple[tuple[int, ...], tuple[float, 
     return term.mirror
 
 
+def declared(spec: InterfaceSpec) -> bool:
+    """Return whether every term and action part says how it looks in the mirror."""
+    terms = (term for group in spec.groups.values() for term in group)
+    return all(thing.mirror is not None for thing in (*terms, *spec.actions))
+
+
 class Mirror:
     """Reflects the groups and the actions of one interface."""
 

@@ -19,7 +19,7 @@ from robodistill.resume import conditions, warn_of_changes
 from robodistill.runs import RunFolder
 from robodistill.settings import TrainConfig
 from robodistill.sources import make_source
-from robodistill.symmetry import Mirror
+from robodistill.symmetry import Mirror, declared
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.critic import Critic
@@ -59,7 +59,8 @@ class Trainer:
         self.threads = 0
         """Threads of the physics as configured, for the checkpoint to remember."""
         self.generator = torch.Generator().manual_seed(seed)
-        mirror = Mirror(env.spec) if any(p.mirror for p in config.method.phases.values()) else None
+        wanted = any(p.mirror for p in config.method.phases.values())
+        mirror = Mirror(env.spec) if wanted or declared(env.spec) else None
         self.phases = {n: Phase(n, p, networks, mirror) for n, p in config.method.phases.items()}
         self.collector = make_source(config.method, env, dict(networks.items()), self.generator, recording)
         self.iteration = 0

@@ -227,7 +227,7 @@ def test_a_folder_of_ones_own_adds_choices(tree: str, tmp_path: Path) -> None:
 
 def test_a_task_without_a_recipe_says_so(tree: str, tmp_path: Path) -> None:
     _write(tmp_path / "own", {"task/hexapod.yaml": "name: hexapod\n"})
-    with pytest.raises(ConfigError, match="Could not find 'recipe/hexapod'"):
+    with pytest.raises(ConfigError, match="unknown choice for recipe 'hexapod': legal: "):
         compose(["task=hexapod", f"config_dir={tmp_path / 'own'}"], tree=tree)
 
 

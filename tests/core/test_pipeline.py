@@ -358,7 +358,7 @@ def test_without_uses_everything_but_the_free_keys_counts(toys: Toys, tmp_path: 
 def test_one_stage_at_a_time_makes_the_same_run(toys: Toys, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "demo")
     with pytest.raises(
-        RobodistillError, match=r"evaluate needs export, which is not done in .*demo; do that first"
+        RobodistillError, match=r"evaluate needs export, which is not done in .*demo; `robodistill pipeline run=demo"
     ):
         run_pipeline(PIPELINE, Settings(), run, only="evaluate")
     assert toys.calls == []

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from robodistill.config import groups
-from robodistill.symmetry import Mirror
+from robodistill.symmetry import Mirror, declared
 from robodistill_deploy.resolve import resolve
-from robodistill_deploy.spec import InterfaceSpec
 from robodistill_envs.config import RobotConfig, TaskConfig
 from robodistill_envs.interface import joint_mirror
 from robodistill_envs.motors import ROTOR
@@ -24,12 +23,6 @@ UNSEEN = {"imu_tilt": (-1.0, 1.0, -1.0)}
 """Signs of parameters that no privileged term shows: a small rotation turns the other way about x and z."""
 DRAWN = Disturbances(noise=False, pushes=False)
 N = 4
-
-
-def declared(spec: InterfaceSpec) -> bool:
-    """Return whether every term and every action part says how it is mirrored."""
-    terms = [term for name in spec.groups for term in spec.terms(name)]
-    return all(part.mirror is not None for part in (*terms, *spec.actions))
 
 
 @pytest.fixture(params=TASKS)

@@ -39,7 +39,8 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
     """The paths at which two trees differ in any bit (NaN equals NaN)."""
     if isinstance(a, dict):
         assert isinstance(b, dict)
-        assert a.keys() == b.keys(), path
+        if a.keys() != b.keys():
+            return [f"{path}: {key}" for key in a.keys() ^ b.keys()]
         return [d for key in a for d in differences(a[key], b[key], f"{path}/{key}")]
     if isinstance(a, (list, tuple)):
         assert len(a) == len(b), path

@@ -32,7 +32,8 @@ class Toy:
         self.begin, self.look, self.move = begin, look, move
         self.generator = torch.Generator().manual_seed(seed)
         self.progress, self.reward_names = 1.0, ["reward"]
-        self.task, self.spec = SimpleNamespace(control_dt=1.0), None
+        self.task = SimpleNamespace(control_dt=1.0)
+        self.spec = SimpleNamespace(groups={}, actions=(SimpleNamespace(mirror=None),))
 
     def reset(self, stagger: bool = False) -> dict[str, Tensor]:
         self.state = self.begin(self.num_envs, self.generator)

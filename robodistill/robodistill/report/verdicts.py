@@ -139,8 +139,13 @@ def bound(name: str) -> str:
 def verdicts(inputs: Inputs) -> list[Verdict]:
     """Return all claims that this run can be judged by."""
     found = [_target_verdict(inputs, name, target) for name, target in targets(inputs).items()]
-    found += [_floor_verdict(inputs), _zero_verdict(inputs), _onnx_verdict(inputs), _check_verdict(inputs)]
-    return [verdict for verdict in found if verdict is not None]
+    found += [_onnx_verdict(inputs), _check_verdict(inputs)]
+    return [*score_conditions(inputs), *(verdict for verdict in found if verdict is not None)]
+
+
+def score_conditions(inputs: Inputs) -> list[Verdict]:
+    """Return the claims without which a score says nothing: a teacher worth copying, a task that rewards acting."""
+    return [verdict for verdict in (_floor_verdict(inputs), _zero_verdict(inputs)) if verdict is not None]
 
 
 def _target_verdict(inputs: Inputs, name: str, target: float) -> Verdict | None:

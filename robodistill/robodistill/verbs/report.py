@@ -7,7 +7,7 @@ report run=<run>
 Reads   what the other verbs left in runs/<run>/.
 Writes  runs/<run>/report.html: curves, comparisons, tracking plots, falls by parameter, R^2 of the latent, video.
 
-Missing parts are left out and named.
+Needs the stages evaluation and check: robodistill pipeline run=<run> makes what is missing.
 
 report compare <run> <run> ...
 Reads   runs of one task: names, or patterns in quotes. Those that differ only in their seed are one variant, named

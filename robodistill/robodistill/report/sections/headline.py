@@ -9,7 +9,16 @@ from pathlib import Path
 from robodistill.report.html import badge, grid, note, number, plain_unit, strip, table
 from robodistill.report.inputs import Inputs, mapping
 from robodistill.report.plots.base import duration, heading, words
-from robodistill.report.verdicts import AT_LEAST, bound, figure_of, judge, metric_names, targets, verdicts
+from robodistill.report.verdicts import (
+    AT_LEAST,
+    bound,
+    figure_of,
+    judge,
+    metric_names,
+    score_conditions,
+    targets,
+    verdicts,
+)
 
 MAX_CARDS = 6
 EXTRA_FILES = ("policy.onnx", "summary.json", "config.yaml", "evaluation/evaluation.json", "check/check.json")
@@ -43,6 +52,9 @@ def _sentence(inputs: Inputs) -> str:
         text += f" (95% interval {score.low:.1%} to {score.high:.1%})"
     if falls is not None and (inputs.task.get("terminations") or not inputs.task):
         text += f", and falls <strong>{falls.mean:.2g}</strong> times a minute"
+    against = [v.claim for v in score_conditions(inputs) if v.state == "fails"]
+    if against:
+        text = f"<strong>The score does not count</strong>, it fails: {escape('; '.join(against))}. " + text
     episodes = inputs.evaluation.get("episodes") or inputs.summary.get("episodes")
     return text + (f"; {escape(str(episodes))} paired episodes." if episodes else ".")
 

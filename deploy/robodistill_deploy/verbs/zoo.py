@@ -8,6 +8,7 @@ robodistill-run selftest zoo:unitree_go2_flat
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ def add(verbs: Any) -> Callable[[argparse.Namespace], None]:
 def run(options: argparse.Namespace) -> None:
     """Print the list, or one card."""
     if options.name:
-        print(zoo.describe(zoo.card(options.name.removeprefix(zoo.PREFIX))), end="")
+        sys.stdout.write(zoo.describe(zoo.card(options.name.removeprefix(zoo.PREFIX))))
         return
     for name in zoo.names():
-        print(f"{zoo.PREFIX}{name}  {zoo.card(name).title}")
+        sys.stdout.write(f"{zoo.PREFIX}{name}  {zoo.card(name).title}\n")

@@ -14,7 +14,7 @@ from robodistill_deploy.difference import differences
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
 from robodistill_deploy.runtime import load_policy
-from robodistill_deploy.verbs import run
+from robodistill_deploy.verbs import replay, run
 
 _DESCRIPTION = """\
 Look at a policy.onnx made by `robodistill export`, prove that it works on this machine, drive a robot with it.
@@ -32,7 +32,6 @@ before a policy drives a robot for the first time:
 
 in your own program:
   from robodistill_deploy.runtime import load_policy
-from robodistill_deploy.verbs import run
   policy = load_policy("policy.onnx")
   policy.bind_joints(robot_joint_names)      your robot's order, matched by name
   targets = policy.tick({"joint_pos": ..., "imu_gyro": ...})
@@ -96,7 +95,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     )
     selftest.add_argument("policy", help="the file, such as policy.onnx")
     selftest.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
-    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs)}
+    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs), "replay": replay.add(verbs)}
 
 
 def _inspect(options: argparse.Namespace) -> None:

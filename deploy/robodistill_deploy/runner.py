@@ -66,6 +66,8 @@ class Record(NamedTuple):
     events: tuple[Event, ...]
     busy: float
     """[s] from waking up to the command being published"""
+    due: float
+    """[s] the time of the tick by its schedule"""
 
 
 class Summary(NamedTuple):
@@ -226,7 +228,7 @@ class Runner:
                 Record(
                     t, mode, self._state.reading, operation, self._inputs.vector if ran else None,
                     self._target.values if ran and self._target is not None else None,
-                    command, (*events, *more, *late, *last), busy,
+                    command, (*events, *more, *late, *last), busy, due,
                 )
             )  # fmt: skip
 

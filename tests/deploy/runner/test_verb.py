@@ -64,6 +64,7 @@ class Needy:
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (tmp_path / "planted_link.py").write_text(LINK)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # where logs go
     yield importlib.import_module("planted_link")
     sys.modules.pop("planted_link", None)
 

@@ -1,7 +1,7 @@
 """BlackBox: an observer of the runner that keeps every tick, without making the loop wait for a disk.
 
-The loop turns a tick into bytes and hangs them into a queue; a thread writes them. A queue that is full, a full disk
-and a file at its largest size cost ticks, which are counted and said, never a late command.
+The loop hangs a tick into a queue, which takes a few microseconds; a thread turns it into bytes and writes them. A full
+queue, a full disk and a file at its largest size cost ticks, which are counted and said, never a late command.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+import numpy as np
 from mcap.writer import Writer
+from numpy.typing import NDArray
 
 from robodistill_deploy.blackbox.about import About
 from robodistill_deploy.blackbox.row import SCHEMA_NAME, RowFormat
@@ -59,7 +61,7 @@ _EVENT_SCHEMA = {
     },
 }
 _INFO, _WARNING, _FATAL = 2, 3, 5
-Item = tuple[float, int, bytes, Mode, tuple[Event, ...]]
+Item = tuple[int, Record, NDArray[np.float32] | None]
 
 
 class BlackBox:
@@ -120,8 +122,7 @@ class BlackBox:
         if len(self._queue) >= self._limit:
             self._lost += 1
             return
-        row = self._packer.pack(record, sequence)
-        self._queue.append((record.stamp, sequence, row, record.mode, record.events))
+        self._queue.append((sequence, record, None if record.inputs is None else record.inputs.copy()))
 
     def _begin(self, file: IO[bytes]) -> None:
         self._offset = time.time_ns() - time.monotonic_ns()
@@ -152,6 +153,7 @@ class BlackBox:
 
     def _drain(self, file: IO[bytes]) -> None:
         while self._queue:
+            time.sleep(0.0)  # lets the loop have the interpreter between two ticks, instead of after its 5 ms
             item = self._queue.popleft()
             if self._broken:
                 self._refused += 1
@@ -185,16 +187,17 @@ class BlackBox:
             self._warn(f"black box: {self.path} takes no more ticks: {why}")
 
     def _write(self, item: Item) -> None:
-        stamp, sequence, row, mode, events = item
+        sequence, record, inputs = item
+        stamp, mode = record.stamp, record.mode
         ns = round(1e9 * stamp) + self._offset
         if self._full:
             self._refused += 1
         else:
-            self._writer.add_message(self._ticks, ns, row, ns, sequence)
+            self._writer.add_message(self._ticks, ns, self._packer.pack(record, inputs, sequence), ns, sequence)
         if mode is not self._mode:
             self._mode = mode
             self._say(ns, sequence, Event(stamp, "mode", mode.value, math.nan, math.nan, trip=False), _INFO, mode.value)
-        for event in events:
+        for event in record.events:
             self._say(ns, sequence, event, _FATAL if event.trip else _WARNING, str(event))
 
     def _say(self, ns: int, sequence: int, event: Event, level: int, text: str) -> None:

@@ -134,7 +134,8 @@ def replay(log: Log, policy: Policy, *, any_policy: bool = False) -> Replay:
     for i in range(log.first_gap):
         robot.i = i
         runner.tick(float(log.rows["due"][i]))
-        messages.append(packer.pack(kept.pop(), i))
+        record = kept.pop()
+        messages.append(packer.pack(record, record.inputs, i))
     again = form.rows(messages)
     return _compared(log, again, form)
 

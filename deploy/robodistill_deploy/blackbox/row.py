@@ -72,8 +72,6 @@ class RowFormat:
             *((group.path, f"<{group.kind}", (len(group.elements),)) for group in self.groups),
             *_TAIL,
         ])  # fmt: skip
-        self.commanded = len(commanded)
-        self._layout = layout
 
     @property
     def schema(self) -> str:
@@ -97,7 +95,7 @@ class RowFormat:
 
     def packer(self) -> Packer:
         """Return what turns records into bytes."""
-        return Packer(self, self._layout)
+        return Packer(self)
 
     def rows(self, messages: Sequence[bytes]) -> Row:
         """Return the messages of a log as one array, a field per group: (T,) or (T, elements)."""
@@ -109,8 +107,7 @@ class RowFormat:
 class Packer:
     """Writes into one buffer that it keeps; not for two threads at once."""
 
-    def __init__(self, form: RowFormat, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, form: RowFormat) -> None:
         self._buffer = np.zeros(8 + form.dtype.itemsize, np.uint8)[8 - len(CDR_HEADER) :]  # the fields are aligned
         self._buffer[: len(CDR_HEADER)] = np.frombuffer(CDR_HEADER, np.uint8)
         row = self._buffer[len(CDR_HEADER) :].view(form.dtype)
@@ -126,21 +123,23 @@ class Packer:
         self._twist = _span(row, paths, "command.twist")
         self._modes = {mode: i for i, mode in enumerate(MODES)}
 
-    def pack(self, record: Record, sequence: int) -> bytes:
-        """Return the message of one tick; nothing in it points to the record any more."""
+    def pack(self, record: Record, inputs: NDArray[np.float32] | None, sequence: int) -> bytes:
+        """Return the message of one tick; ``inputs`` are those of the record, or a copy where time has passed."""
         reading, operation, command = record.reading, record.operation, record.command
         state, tick, arrived = NO_READING, 0, np.nan
         if reading is not None:
-            state, tick, arrived = self._read(reading), reading.tick & _COUNT_BITS, reading.stamp
+            state = MALFORMED if record.measurement is None else SOUND_LAYOUT
+            tick, arrived = reading.tick & _COUNT_BITS, reading.stamp
+            self._measurement[:] = np.nan if record.measurement is None else record.measurement
         self._head[:5] = record.stamp, record.due, record.busy, arrived, operation.stamp
         self._counts[5:7] = sequence, tick
         given = operation.command
         n = min(len(given), len(self._commanded))
         self._commanded[n:] = np.nan
         self._commanded[:n] = given[:n]
-        ran = record.inputs is not None and record.targets is not None
-        if record.inputs is not None and record.targets is not None:
-            self._inputs[:] = record.inputs
+        ran = inputs is not None and record.targets is not None
+        if inputs is not None and record.targets is not None:
+            self._inputs[:] = inputs
             self._targets[:] = record.targets
         values = (command.position, command.velocity, command.kp, command.kd, command.effort)
         for slot, value in zip(self._command, values, strict=True):
@@ -150,14 +149,6 @@ class Packer:
             self._modes[record.mode], state, ran, operation.arm, operation.stop, min(len(given), 255),
         )  # fmt: skip
         return self._buffer.tobytes()
-
-    def _read(self, reading: Any) -> int:
-        vector = self._layout.measurement(reading)
-        if vector is None:
-            self._measurement[:] = np.nan
-            return MALFORMED
-        self._measurement[:] = vector
-        return SOUND_LAYOUT
 
 
 def _span(row: Row, paths: Sequence[str], prefix: str) -> NDArray[Any]:
@@ -180,12 +171,14 @@ def _camel(name: str) -> str:
 
 
 def _identifiers(names: Sequence[str]) -> Iterator[str]:
-    """Yield a field's name for each: letters, digits and underscores, none twice."""
+    """Yield a field's name for each, none twice: ROS allows small letters, digits and single underscores."""
     seen: set[str] = set()
     for name in names:
-        word = re.sub(r"\W", "_", name)
+        word = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
         word = word if word[:1].isalpha() else f"e{word}"
-        while word in seen:
-            word += "_"
-        seen.add(word)
-        yield word
+        unique, n = word, 1
+        while unique in seen:
+            n += 1
+            unique = f"{word}_{n}"
+        seen.add(unique)
+        yield unique

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from robodistill_deploy.blackbox.about import about
 from robodistill_deploy.blackbox.log import Log, read_log
 from robodistill_deploy.blackbox.recorder import BlackBox
 from robodistill_deploy.blackbox.replay import OtherPolicyError, replay
-from robodistill_deploy.blackbox.row import MODES, RowFormat
+from robodistill_deploy.blackbox.row import MODES, RowFormat, _identifiers  # pyright: ignore[reportPrivateUsage]
 from robodistill_deploy.errors import RobodistillError, SpecError
 from robodistill_deploy.machine import RAMP_SECONDS, Mode
 from robodistill_deploy.operators import Fixed, Operation, Scripted
@@ -314,6 +315,15 @@ def test_the_schema_counts_the_bytes(policy: Policy, driver: Any) -> None:
     assert "uint8 POLICY=3" in form.schema
     longer = form.schema.replace("float64 hip", "float64 hip\nfloat64 toe", 1)
     assert _size(longer) != form.dtype.itemsize  # it can fail
+
+
+def test_names_are_those_that_ros_allows(policy: Policy, driver: Any) -> None:
+    form = RowFormat(policy.spec, Layout(policy.spec.interface, driver.joints, driver.signals))
+    fields = [line.split(" ")[1] for line in form.schema.split("\n") if line[:1].islower() and "=" not in line]
+    fields += list(_identifiers(["FL_hip_joint", "fl.hip.joint", "1", "__a__", "ä"]))
+    assert fields[-5:] == ["fl_hip_joint", "fl_hip_joint_2", "e1", "a", "e"]
+    for field in fields:
+        assert re.fullmatch(r"(?!.*__)(?!.*_$)[a-z][a-z0-9_]*", field)  # rosidl_adapter's own rule
 
 
 def _size(schema: str) -> int:

@@ -169,9 +169,9 @@ def _differs(logged: Row, again: Row, name: str) -> NDArray[np.bool_]:
 
 
 def _first(logged: Row, again: Row, name: str, mask: NDArray[np.bool_], form: RowFormat) -> Difference:
-    place = tuple(int(index[0]) for index in np.nonzero(mask))
+    place = tuple(np.argwhere(mask)[0].tolist())
     label = name
-    if len(place) > 1:
+    if mask.ndim > 1:
         group = next(group for group in form.groups if group.path == name)
         label = f"{name} of {group.elements[place[1]]!r}"
     row = logged[place[0]]

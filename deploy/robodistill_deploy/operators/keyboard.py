@@ -26,7 +26,6 @@ STEP = 0.1
 _INTERRUPT = "\x03"
 _LOCAL = 3
 """Place of the local modes in what ``termios.tcgetattr`` returns."""
-HELP = "W S A D Q E steer, + - speed, Enter arms, SPACE = EMERGENCY STOP, Ctrl-C ends"
 
 
 class Keyboard(DeviceOperator):

@@ -12,7 +12,13 @@ from robodistill_deploy.operators.steering import Steering
 from robodistill_deploy.operators.stop import EmergencyStop
 from robodistill_deploy.policy_spec import PolicySpec
 
-OPERATORS = ("fixed", "keyboard", "gamepad", "remote")
+OPERATORS = {
+    "fixed": "Ctrl-C STOPS",
+    "keyboard": "SPACE STOPS; Enter arms, W S A D Q E steer, + - speed, Ctrl-C ends",
+    "gamepad": "B STOPS; START arms, hold LB to steer",
+    "remote": "L2 + B STOPS; START arms, the sticks steer",
+}
+"""Name -> what a person must know to begin"""
 
 
 def make_operator(

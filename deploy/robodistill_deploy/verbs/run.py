@@ -115,6 +115,8 @@ def run(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         if not options.no_log:
             log.append(stack.enter_context(_black_box(options, policy, runner, write)))
+        if options.operator != "fixed":
+            write(f"{options.operator}: {OPERATORS[options.operator]}\n")
         stack.enter_context(_signals(runner))
         try:
             summary = runner.run(options.seconds)

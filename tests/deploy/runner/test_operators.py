@@ -377,7 +377,7 @@ def test_stop_damps_while_the_policy_hangs(
             link.remote = Remote(np.zeros(4), frozenset({"L2", "B"}))
         until(lambda: sum(damps(c) for t, c in link.written if t > pressed) > 5)
         first = next(t for t, _ in link.written if t > pressed)
-        assert first - pressed < 1.0  # 0.05 to 0.15 s on a machine that is not crowded
+        assert first - pressed < 1.0  # the guard needs 0.03 to 0.15 s; the rest is for a crowded machine
     finally:
         free.set()
         runner.stop("done")

@@ -14,7 +14,7 @@ from robodistill_deploy.difference import differences
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
 from robodistill_deploy.runtime import load_policy
-from robodistill_deploy.verbs import run, zoo
+from robodistill_deploy.verbs import replay, run, zoo
 
 _DESCRIPTION = """\
 Look at a policy.onnx made by `robodistill export`, prove that it works on this machine, drive a robot with it.
@@ -96,7 +96,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     )
     selftest.add_argument("policy", help="the file, such as policy.onnx")
     selftest.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
-    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs), "zoo": zoo.add(verbs)}
+    added = {"run": run.add(verbs), "replay": replay.add(verbs), "zoo": zoo.add(verbs)}
+    return parser, {"inspect": _inspect, "selftest": _selftest, **added}
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ FAREWELL = 0.5
 
 
 class Record(NamedTuple):
-    """One command tick, for a black box. Arrays are not copied: read them, or copy them, before you return."""
+    """One command tick, for a black box. ``inputs`` is not copied: read it, or copy it, before you return."""
 
     stamp: float
     """[s] of the clock"""
@@ -66,6 +66,10 @@ class Record(NamedTuple):
     events: tuple[Event, ...]
     busy: float
     """[s] from waking up to the command being published"""
+    due: float
+    """[s] the time of the tick by its schedule"""
+    measurement: Array | None
+    """The numbers of ``reading``, see ``Layout``; None if it did not hold what the driver promised."""
 
 
 class Summary(NamedTuple):
@@ -226,7 +230,8 @@ class Runner:
                 Record(
                     t, mode, self._state.reading, operation, self._inputs.vector if ran else None,
                     self._target.values if ran and self._target is not None else None,
-                    command, (*events, *more, *late, *last), busy,
+                    command, (*events, *more, *late, *last), busy, due,
+                    self._state.measurement,
                 )
             )  # fmt: skip
 

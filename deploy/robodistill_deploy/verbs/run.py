@@ -4,29 +4,44 @@ Passive (damped) first: the robot is looked at for a second. Then it stands up w
 policy's default pose in two seconds, and follows the policy. A trip, Ctrl-C or the end of --seconds damps it:
 it sinks to the ground. Keep people and the robot's reach apart, and a hand on its own emergency stop.
 
+--operator says who steers and stops: fixed (the default: --command, Ctrl-C stops), keyboard (W S A D Q E, Enter arms,
+SPACE STOPS), gamepad (hold LB to steer, START arms, B STOPS), remote (the robot's own: START arms, L2+B STOPS).
+
+Every tick goes into a log, logs/<time>_<robot>.mcap, for `robodistill-run replay`, `robodistill report log` and
+Foxglove. It never makes a command late; --no-log does without.
+
   robodistill-run run policy.onnx --driver sim --command 0.5 0 0 --seconds 20
-  robodistill-run run policy.onnx --driver udp --set host=192.168.1.10 --command 0 0 0
+  robodistill-run run policy.onnx --driver udp --set host=192.168.1.10 --operator gamepad
   robodistill-run run policy.onnx --driver my_robot.link:Link --dry-run
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from robodistill_deploy.blackbox.about import about
+from robodistill_deploy.blackbox.recorder import MAX_BYTES, BlackBox
 from robodistill_deploy.driver_options import make_driver
 from robodistill_deploy.errors import RobodistillError
-from robodistill_deploy.operators import Fixed
+from robodistill_deploy.operators.options import OPERATORS, make_operator
+from robodistill_deploy.operators.stop import EmergencyStop, GuardedDriver
 from robodistill_deploy.policy_spec import PolicySpec
-from robodistill_deploy.runner import COMMAND_RATE, Runner, Settings, Summary
-from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.runner import COMMAND_RATE, Record, Runner, Settings, Summary
+from robodistill_deploy.runtime import Policy, load_policy
 from robodistill_deploy.status import Status
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A terminal that is closed, or an ssh connection that ends, sends the last."""
 
 
 class TripError(RobodistillError):
@@ -48,19 +63,36 @@ def add(verbs: Any) -> Callable[[argparse.Namespace], None]:
     parser.add_argument(
         "--command", type=float, nargs="*", metavar="X", help="what to command all the time, in SI units"
     )
+    parser.add_argument("--operator", default="fixed", metavar="NAME", help=f"{', '.join(OPERATORS)}")
+    parser.add_argument("--device", metavar="FILE", help="of the gamepad, such as /dev/input/event5")
+    parser.add_argument(
+        "--patience", type=float, metavar="S", help="damp when nobody touched keyboard or gamepad so long (default 30)"
+    )
     parser.add_argument("--rate", type=float, default=COMMAND_RATE, help="commands per second (default 200)")
     parser.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
+    _add_log(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="check file, names and limits, say what would be done, move nothing"
     )
     return run
 
 
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log", metavar="FILE", help="where every tick goes; logs/<time>_<robot>.mcap unless given")
+    parser.add_argument("--no-log", action="store_true", help="keep no log")
+    parser.add_argument(
+        "--log-mb", type=float, default=MAX_BYTES / 1e6, metavar="MB", help="largest size of the log (default 2147)"
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """Do what the words of the command line say."""
     policy = load_policy(options.policy, options.backend)
-    command = _command(policy.spec, options.command)
-    driver = make_driver(options.driver, options.set)
+    stop = EmergencyStop()
+    operator, watch = make_operator(
+        options.operator, policy.spec, stop, options.command, options.device, options.patience
+    )
+    driver = GuardedDriver(make_driver(options.driver, options.set), stop, watch)
     live = sys.stdout.isatty()
 
     def write(text: str) -> None:
@@ -68,42 +100,47 @@ def run(options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
     status = Status(write, live=live)
-    runner = Runner(policy, driver, Fixed(command), Settings(command_rate=options.rate), observer=status)
+    log: list[BlackBox] = []
+
+    def observe(record: Record) -> None:
+        for box in log:
+            box(record)
+        status(record)
+
+    runner = Runner(policy, driver, operator, Settings(command_rate=options.rate), observer=observe)
+    driver.damp_with(runner.filter.damping)
     if options.dry_run:
-        write(_plan(policy.spec, runner, command))
+        write(_plan(policy.spec, runner, operator.poll(time.monotonic(), None).command))
         return
-    with _signals(runner):
+    with contextlib.ExitStack() as stack:
+        if not options.no_log:
+            log.append(stack.enter_context(_black_box(options, policy, runner, write)))
+        if options.operator != "fixed":
+            write(f"{options.operator}: {OPERATORS[options.operator]}\n")
+        stack.enter_context(_signals(runner))
         try:
             summary = runner.run(options.seconds)
         finally:
             status.close()
     write(_said(summary))
+    for box in log:
+        write(f"log {box.path}{f', {box.dropped} ticks were dropped' if box.dropped else ''}\n")
     if summary.trip is not None and summary.trip.rule != "stop":
         raise TripError(f"stopped by {summary.trip}")
 
 
-def _command(spec: PolicySpec, given: list[float] | None) -> tuple[float, ...]:
-    """Return the command; a policy that reads none takes none, one that is not given stands at its default."""
-    signals = [s for s in spec.interface.signals if s.source == "command"]
-    if given is None:
-        return tuple(value for s in signals for value in spec.commands[s.name].default)
-    elements = [element for s in signals for element in s.elements]
-    if len(given) != len(elements):
-        raise RobodistillError(
-            f"--command has {len(given)} numbers, the policy reads {len(elements)}: {', '.join(elements) or 'none'}"
-        )
-    trained = {c.signal: c for c in spec.interface.commands}
-    lower = [value for s in signals for value in trained[s.name].lower]
-    upper = [value for s in signals for value in trained[s.name].upper]
-    for element, value, low, high in zip(elements, given, lower, upper, strict=True):
-        if not low <= value <= high:
-            raise RobodistillError(f"--command: {element} {value:g} is outside what was trained, [{low:g}, {high:g}]")
-    return tuple(given)
+def _black_box(
+    options: argparse.Namespace, policy: Policy, runner: Runner, write: Callable[[str], object]
+) -> BlackBox:
+    name = f"{time.strftime('%Y%m%d_%H%M%S')}_{policy.spec.interface.robot}.mcap"
+    path = Path(options.log) if options.log else Path("logs") / name
+    said = about(policy, runner.layout, Settings(command_rate=runner.command_rate), options.driver)
+    return BlackBox(path, said, max_bytes=round(1e6 * options.log_mb), warn=lambda line: write(f"{line}\n"))
 
 
 @contextmanager
 def _signals(runner: Runner) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a stop; a second one breaks off the farewell."""
+    """Turn signals into a stop; a second one breaks off the farewell."""
     asked: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -113,7 +150,7 @@ def _signals(runner: Runner) -> Iterator[None]:
         asked.append(number)
         runner.stop(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in _STOPPING}
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
-"""Write report.html, one self-contained page about a run, or compare.html about several.
+"""Write report.html, one self-contained page about a run, compare.html about several, or a page about a robot's log.
 
   robodistill report run=mine
   robodistill report compare demo_0 demo_1 'other_*'
+  robodistill report log logs/20270301_101500_go2.mcap
 
 report run=<run>
 Reads   what the other verbs left in runs/<run>/.
@@ -18,6 +19,11 @@ Writes  compare.html: scores, returns and metrics with intervals over seeds, lea
 Keys    out=compare.html        where to write
         runs_dir=runs           where the runs are
         reach=<return>          the fixed return; the task's floor for teachers unless given
+
+report log <file>
+Reads   what `robodistill-run run` recorded, also of a run that was killed.
+Writes  <file>.html beside it, or out=<page>: modes and events on a time line, target and measured position of each
+        joint, the effort that was asked for, latencies.
 
 Example: does a longer training of the teacher pay, over three seeds?
   robodistill report compare 'short_*' 'long_*' out=long_or_short.html
@@ -43,7 +49,9 @@ def run(config: RunConfig) -> int:
 
 
 def run_words(words: list[str]) -> int:
-    """Compare the runs that the words after ``compare`` name."""
+    """Compare the runs that the words after ``compare`` name, or show the log after ``log``."""
+    if words[0] == "log":
+        return _log(words[1:])
     from rich.console import Console
 
     from robodistill.report.compare import compare_runs, write_comparison
@@ -52,7 +60,7 @@ def run_words(words: list[str]) -> int:
     from robodistill.report.compare.variants import find_runs
 
     if words[0] != "compare":
-        raise RobodistillError(f"{unknown('word', words[0], ['compare'])}; one run's report is report run=<run>")
+        raise RobodistillError(f"{unknown('word', words[0], ['compare', 'log'])}; one run's report is report run=<run>")
     given = dict(word.split("=", 1) for word in words[1:] if "=" in word)
     for key in given:
         if key not in _KEYS:
@@ -70,4 +78,21 @@ def run_words(words: list[str]) -> int:
         console.print(line, soft_wrap=True)
     for name, path in (("report", page), ("figures", figures)):
         console.print(f"{name:<8}{path.resolve()}", soft_wrap=True)
+    return 0
+
+
+def _log(words: list[str]) -> int:
+    from rich.console import Console
+
+    from robodistill.report.log import write_log_page
+    from robodistill_deploy.blackbox.log import read_log
+
+    files = [word for word in words if not word.startswith("out=")]
+    if len(files) != 1 or len(words) > 2:
+        raise RobodistillError("report log: name one log, and out=<page>.html if it shall not lie beside it")
+    page = Path(next((word[4:] for word in words if word.startswith("out=")), f"{files[0]}.html"))
+    if page.suffix != ".html":
+        raise RobodistillError(f"out={page}: name a file that ends in .html")
+    write_log_page(read_log(files[0]), page)
+    Console(highlight=False).print(f"report  {page.resolve()}", soft_wrap=True)
     return 0

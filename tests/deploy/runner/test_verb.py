@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 from robodistill_deploy import cli
 from robodistill_deploy.driver_options import find_driver, make_driver
 from robodistill_deploy.errors import DriverError
+from robodistill_deploy.runtime import load_policy
 
 LINK = '''
 import time
@@ -64,6 +68,7 @@ class Needy:
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (tmp_path / "planted_link.py").write_text(LINK)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # where logs go
     yield importlib.import_module("planted_link")
     sys.modules.pop("planted_link", None)
 
@@ -133,6 +138,36 @@ def test_runs_and_says_what_happened(path: Path, link: Any, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("link")
+def test_a_run_leaves_a_log_that_replays(
+    path: Path, tmp_path: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(path), "--driver", "planted_link:Link", "--command", "0.1", "0", "--seconds", "3.6"]
+    assert cli.main(words) in (0, 2)  # a crowded machine may trip on its readings
+    (log,) = (tmp_path / "logs").glob("*_toy.mcap")
+    capsys.readouterr()
+    assert cli.main(["replay", str(log), str(path)]) == 0
+    assert "every bit" in capsys.readouterr().out
+    assert cli.main([*words, "--log", str(log)]) == 2
+    assert "exists; name another log" in capsys.readouterr().err
+    spec = load_policy(path).spec
+    gains = dataclasses.replace(spec.safety, soft_limit_factor=0.8)
+    other = str(write(dataclasses.replace(spec, safety=gains, digest="0" * 64)))
+    assert cli.main(["replay", str(log), other]) == 2
+    assert "name the file that drove the robot" in capsys.readouterr().err
+    assert cli.main(["replay", str(log), other, "--any-policy"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("link")
+def test_no_log_is_kept_where_none_is_wanted(path: Path, tmp_path: Path) -> None:
+    cli.main(["run", str(path), "--driver", "planted_link:Link", "--seconds", "0.1", "--no-log"])
+    assert not (tmp_path / "logs").exists()
+    cli.main(["run", str(path), "--driver", "planted_link:Link", "--seconds", "0.1"])
+    assert (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
 def test_a_trip_is_an_error_at_the_end(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
     del link
     words = ["run", str(path), "--driver", "planted_link:Link", "--set", "lean=9.0", "--seconds", "4.2"]
@@ -171,3 +206,30 @@ def test_sigterm_ends_the_process_cleanly(path: Path, tmp_path: Path) -> None:
         said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "ended in passive" in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("link")
+def test_a_keyboard_arms_and_stops_a_whole_run(path: Path, tmp_path: Path) -> None:
+    far, near = pty.openpty()
+    before = termios.tcgetattr(near)
+    script = "import sys; from robodistill_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    words = ["run", str(path), "--driver", "planted_link:Link", "--operator", "keyboard"]
+    command = [sys.executable, "-c", script, *words]
+    with subprocess.Popen(command, env=env, stdin=near, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "SPACE STOPS" in process.stdout.readline()
+        assert "passive" in process.stdout.readline()
+        os.write(far, b"\r")
+        assert "ramp" in process.stdout.readline()
+        os.write(far, b" ")
+        said = [process.stdout.readline(), process.stdout.readline()]
+        assert any("TRIP stop: the operator pressed stop" in line for line in said)
+        os.write(far, b"\x03")
+        rest, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "ended in damping" in rest
+    assert termios.tcgetattr(near) == before
+    os.close(far)
+    os.close(near)

@@ -79,7 +79,7 @@ def compare_runs(reference: Path, other: Path, stages: tuple[str, ...]) -> list[
             found += _values(_arrays(path), _arrays(b / path.name), f"{stage}/{path.name}")
         for path in sorted(a.glob("*.onnx")):
             found += _values(_policy(path), _policy(b / path.name), f"{stage}/{path.name}")
-    found += [f"{path.name}: left behind" for path in sorted(other.glob(".*"))]
+    found += [f"{path.name}: left behind" for path in sorted(other.glob(".*")) if path.name != ".lock"]
     if "report" in stages:
         found += _values(_json(reference / "summary.json"), _json(other / "summary.json"), "summary.json")
         found += [] if (other / "report.html").exists() else ["report.html: is not there"]

@@ -14,14 +14,15 @@ from robodistill_deploy.difference import differences
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.policy_file import open_policy_file
 from robodistill_deploy.runtime import load_policy
-from robodistill_deploy.verbs import run
+from robodistill_deploy.verbs import run, zoo
 
 _DESCRIPTION = """\
 Look at a policy.onnx made by `robodistill export`, prove that it works on this machine, drive a robot with it.
 Needs numpy and onnxruntime, no torch.
 
 The file holds the network and everything a robot must know to use it: signals, joint order, gains,
-limits, rates, the conditions it was trained in. A digest covers every byte of it.
+limits, rates, the conditions it was trained in. A digest covers every byte of it. Where a file is asked for,
+zoo:<name> names one of the policies that come with the package: `robodistill-run zoo` lists them.
 """
 
 _EPILOG = """\
@@ -32,7 +33,6 @@ before a policy drives a robot for the first time:
 
 in your own program:
   from robodistill_deploy.runtime import load_policy
-from robodistill_deploy.verbs import run
   policy = load_policy("policy.onnx")
   policy.bind_joints(robot_joint_names)      your robot's order, matched by name
   targets = policy.tick({"joint_pos": ..., "imu_gyro": ...})
@@ -96,7 +96,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Nam
     )
     selftest.add_argument("policy", help="the file, such as policy.onnx")
     selftest.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
-    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs)}
+    return parser, {"inspect": _inspect, "selftest": _selftest, "run": run.add(verbs), "zoo": zoo.add(verbs)}
 
 
 def _inspect(options: argparse.Namespace) -> None:

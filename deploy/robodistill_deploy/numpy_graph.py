@@ -175,6 +175,7 @@ OPERATORS: dict[str, Operator] = {
     "Pow": _of(np.power), "Reciprocal": _of(np.reciprocal), "Relu": _of(lambda x: np.maximum(x, 0)),
     "Sigmoid": _of(_sigmoid), "Sin": _of(np.sin), "Sqrt": _of(np.sqrt), "Sub": _of(np.subtract), "Tanh": _of(np.tanh),
     "Where": _of(np.where), "Clip": _clip, "Constant": _constant, "Elu": _elu, "Expand": _expand, "Gemm": _gemm,
+    "Gather": lambda attributes, x, indices: np.take(x, indices, attributes.get("axis", 0)),
     "Mod": _mod, "ReduceL2": _reduce(_norm), "ReduceSum": _reduce(np.sum), "Reshape": _reshape, "Slice": _slice,
     "Split": _split, "Unsqueeze": _unsqueeze,
     "Cast": lambda attributes, x: x.astype(_CAST[attributes["to"]]),

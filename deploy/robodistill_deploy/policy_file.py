@@ -20,6 +20,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from robodistill_deploy import zoo
 from robodistill_deploy.errors import RobodistillError, SpecError, unknown
 from robodistill_deploy.graph import Graph, load_graph
 from robodistill_deploy.policy_spec import PLACEHOLDER, PolicySpec
@@ -58,11 +59,11 @@ def verify(path: str | Path) -> str:
 
 
 def open_policy_file(path: str | Path, backend: str = "onnxruntime") -> PolicyFile:
-    """Verify the file at ``path``, read its spec and open its graph.
+    """Verify the file at ``path`` (or ``zoo:<name>``), read its spec and open its graph.
 
     The graph is built from the very bytes that were verified: a file swapped in between changes nothing.
     """
-    path = Path(path)
+    path = zoo.locate(path)
     data = _read(path)
     digest = _verified(data, path)
     if _EXTERNAL_DATA in data:

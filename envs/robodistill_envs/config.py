@@ -214,11 +214,24 @@ class DrawConfig:
 
 @dataclass(frozen=True)
 class RangeConfig:
-    """Other conditions to evaluate under: what is not named stays as in training."""
+    """Other conditions, to evaluate under or to practise in: what is not named stays as in the task."""
 
     parameters: dict[str, DrawConfig] = field(default_factory=dict)
     push_speed: tuple[float, float] | None = None
     """[m/s] range of the pushes' speeds"""
+    hold_s: float | None = None
+    """[s] between two draws of the command"""
+    episode_s: float | None = None
+    """[s] Time-outs bootstrap, so shorter episodes only begin more often: exploration where rewards are sparse."""
+    reset: ResetConfig | None = None
+    """Where episodes begin."""
+
+    def __post_init__(self) -> None:
+        """Refuse times that are none."""
+        for name in ("hold_s", "episode_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise SpecError(f"range: {name} must be above 0 s, got {value}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Conditions other than those of training: a task's ``ranges``, for evaluation."""
+"""Conditions other than the task's own: its ``ranges``, to evaluate under or to practise in."""
 
 from __future__ import annotations
 
@@ -33,4 +33,12 @@ def within(task: TaskConfig, name: str) -> TaskConfig:
         if push is None:
             raise SpecError(f"task {task.name!r}, range {name!r}: this task does not push; leave out push_speed")
         push = replace(push, min_speed=chosen.push_speed[0], max_speed=chosen.push_speed[1])
-    return replace(task, parameters=parameters, push=push)
+    command = task.command
+    if chosen.hold_s:
+        if command is None:
+            raise SpecError(f"task {task.name!r}, range {name!r}: this task has no command; leave out hold_s")
+        command = replace(command, hold_s=chosen.hold_s)
+    return replace(
+        task, parameters=parameters, push=push, command=command,
+        episode_s=chosen.episode_s or task.episode_s, reset=chosen.reset or task.reset,
+    )  # fmt: skip

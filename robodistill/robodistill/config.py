@@ -175,7 +175,7 @@ def _unknown_key(key: str, composed: DictConfig, cls: type[Any] | None = None) -
     inside = {other[len(start) :].partition(".")[0] for other in every if other.startswith(start)}
     last = key.rpartition(".")[2]
     same = sorted(other for other in every if other.endswith(f".{last}"))
-    near = difflib.get_close_matches(key, sorted(every), n=1, cutoff=0.75) or same
+    near = same or difflib.get_close_matches(key, sorted(every), n=1, cutoff=0.75)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"unknown key {key!r}: {hint}legal{f' in {parent!r}' if parent else ''}: {', '.join(sorted(inside))}"

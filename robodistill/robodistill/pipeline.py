@@ -127,7 +127,7 @@ def _go_through(
     for number, stage in enumerate(pipeline.stages, 1):
         lacking = [giver for giver in _givers(stage) if giver not in done]
         if lacking and stage.name == only:
-            raise _lacking(only, lacking[0], run)
+            raise _lacking(stage.name, lacking[0], run)
         if lacking:
             continue
         record = _find(pipeline, stage, digests[stage.name], run)

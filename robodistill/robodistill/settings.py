@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_envs.config import ResetConfig, TaskConfig
+from robodistill_envs.config import TaskConfig
 from robodistill_policies.config import PolicyConfig
 
 
@@ -151,11 +151,8 @@ class CollectConfig:
     lam: float = 0.95
     reward_scale: float = 1.0
     """What the learner multiplies rewards by, so that the critic's values stay near 1; returns are reported without."""
-    episode_s: float | None = None
-    """[s] Length of the episodes that are trained on; None is the task's. Time-outs bootstrap, so shorter ones only
-    begin more often, in the states that the task draws: exploration where rewards are sparse."""
-    reset: ResetConfig | None = None
-    """Where the episodes that are trained on begin; None is where the task's do. Other starts can explore for it."""
+    range: str = "train"
+    """The task's range that worlds are drawn from: one that drills what is hard, or begins where exploring is easy."""
     curriculum_start: float = 1.0
     """Size of commands and pushes at the beginning, as a share of the task's."""
     curriculum_share: float = 0.3
@@ -169,8 +166,6 @@ class CollectConfig:
         """Refuse values out of range."""
         _positive("collect", num_envs=self.num_envs, steps=self.steps, buffer=self.buffer)
         _positive("collect", reward_scale=self.reward_scale)
-        if self.episode_s is not None:
-            _positive("collect", episode_s=self.episode_s)
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
             raise RobodistillError(
                 f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,11 +43,7 @@ _SHOWN = ("episode/return", "episode/length_s", "loss/imitate_action", "time/ste
 
 
 def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
-    collect, task = train.method.collect, config.task
-    if collect.episode_s is not None:
-        task = dataclasses.replace(task, episode_s=collect.episode_s)
-    if collect.reset is not None:
-        task = dataclasses.replace(task, reset=collect.reset)
+    collect, task = train.method.collect, within(config.task, train.method.collect.range)
     return VecEnv(task, collect.num_envs, seed, set_threads(config.threads), compiles=config.compile)
 
 

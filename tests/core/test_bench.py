@@ -57,7 +57,7 @@ def test_a_part_is_what_its_functions_took() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bench"], "env, train"),
+        (["bench"], "legal: env, methods, runtime, train"),
         (["bench", "evn", *SMALL], "did you mean 'env'"),
         (["bench", "env", *SMALL, "worlds=0"], "at least 1"),
         (["bench", "env", *SMALL, "rounds=many"], "rounds"),

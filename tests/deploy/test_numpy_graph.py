@@ -62,6 +62,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("Flatten", [A.reshape(2, 3, 2)], {"axis": 1}, 1),
     ("Gemm", [A, B], {"transB": 1, "alpha": 0.5}, 1),
     ("Gemm", [A, B, np.ones((6, 6), np.float32)], {"transA": 1, "beta": 2.0}, 1),
+    ("Gather", [A, ints(5, 0, -1)], {"axis": 1}, 1),
+    ("Gather", [A, np.array(1, np.int64)], {}, 1),
     ("MatMul", [A, B.T.copy()], {}, 1),
     ("ReduceL2", [A, ints(-1)], {"keepdims": 1}, 1),
     ("ReduceSum", [A, ints(0)], {"keepdims": 0}, 1),

@@ -53,7 +53,7 @@ def test_it_is_traced_once_and_says_the_same(name: str, load_task: LoadTask, mak
     for env in (plain, fast):
         env.reset(2, stagger=True)
     expected, found = steps(plain, 25), steps(fast, 25)
-    assert {len(step[-1]) for step in expected} >= {0, 1, 2}  # different numbers end
+    assert len({len(step[-1]) for step in expected}) >= 3  # different numbers end
     for here, there in zip(expected, found, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
     traces = counters["stats"]["unique_graphs"]

@@ -77,8 +77,9 @@ def test_the_critic_beside_an_imitating_student_values_the_students_own_episodes
         toy = toys.Toy(64, 1, lambda n, g: {"x": torch.ones(n, 1)}, lambda s: {"sensors": s["x"]}, move)
         teacher, student = (Policy(PolicyConfig(actor_hidden=(), init_std=0.05), {"sensors": 1}, 1) for _ in range(2))
         teacher.actor[0].get_parameter("bias").data.fill_(1.0)
+        shares = {"student": (0.5, 0.5), "teacher": (0.5, 0.5)}
         collect = CollectConfig(
-            {"student": (0.5, 0.5), "teacher": (0.5, 0.5)}, 64, 8, ("teacher",), "live", 1, "teacher", critic="critic"
+            shares, 64, 8, deterministic=("teacher",), labeller="teacher", critic="critic"
         )
         loss = {"v": LossConfig("robodistill.losses:value", params={"critic": "critic", "role": role})}
         phase = PhaseConfig(loss, ("critic",), 0.1, schedule="linear", final_lr=1e-3)

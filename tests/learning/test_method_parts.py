@@ -76,7 +76,8 @@ def driven(toys: ModuleType, deterministic: tuple[str, ...] = ()) -> tuple[Train
     networks: dict[str, nn.Module] = {"teacher": flat((8,), init_std=0.3), "student": flat((8,), init_std=0.5)}
     for policy in networks.values():
         cast(nn.Linear, cast(Policy, policy).actor[-1]).weight.data.mul_(30.0)
-    collect = CollectConfig({"teacher": (0.5, 0.5), "student": (0.5, 0.5)}, 64, 12, deterministic, critic="critic")
+    shares = {"teacher": (0.5, 0.5), "student": (0.5, 0.5)}
+    collect = CollectConfig(shares, 64, 12, deterministic=deterministic, critic="critic")
     trainer = trainer_of(counting(toys, 64), {**networks, "critic": Reader({"sensors": 1}, ())}, collect, VALUE,
                          ("teacher",))  # fmt: skip
     return trainer, trainer.collector.collect(0.0)[0]

@@ -19,8 +19,8 @@ from robodistill_deploy.errors import SpecError
 
 WORDS = [
     "task=cartpole_balance", "task.episode_s=0.8", "pipeline=measure", "threads=1", "quiet=true",
-    "++task.ranges.heavy={parameters: {pole_mass: {low: [4.0], high: [6.0]}}}",
-    "++task.ranges.light={parameters: {pole_mass: {low: [0.1], high: [0.2]}}}",
+    "task.ranges.heavy={parameters: {pole_mass: {low: [4.0], high: [6.0]}}}",
+    "task.ranges.light={parameters: {pole_mass: {low: [0.1], high: [0.2]}}}",
     "evaluate.episodes=12", "evaluate.bootstrap=30", "student.copy_head=false", "teacher.critic_hidden=[8]",
     *(f"{who}.{key}" for who in ("teacher", "student") for key in ("total_steps=256", "policy.actor_hidden=[8]")),
     *(f"{who}.method.collect.{key}" for who in ("teacher", "student") for key in ("num_envs=16", "steps=8")),

@@ -137,7 +137,16 @@ def _learns_by_reward(phase: Mapping[str, Any]) -> bool:
 
 
 def _word(key: str, value: Any) -> str:
-    return f"{key}={json.dumps(value)}"
+    return f"{key}={_spelt(value)}"
+
+
+def _spelt(value: Any) -> str:
+    """Return a value as a word of the command line spells it: as JSON, but for the quotes around keys."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_spelt(item)}' for key, item in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_spelt, value))}]"
+    return json.dumps(value)
 
 
 def _digest(parts: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ def test_cts_regresses_where_the_student_drove_and_there_alone(make_batch: Make)
     assert gradient[1].tolist() == [0.0, 0.0]
     assert gradient[0].abs().max() > 0.0
     nobody = make_batch(pair(), data={"role": torch.zeros(3, dtype=torch.int64)})
-    assert float(cts.latent(nobody, student="student", teacher="teacher")) == 0.0  # not the mean of nothing
+    assert cts.latent(nobody, student="student", teacher="teacher").item() == 0.0  # not the mean of nothing
 
 
 def test_lee_sums_over_dimensions(make_batch: Make) -> None:

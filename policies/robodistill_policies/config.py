@@ -12,6 +12,10 @@ LatentNorm = Literal["none", "tanh", "l2", "gaussian"]
 
 LATENT_NORMS = ("none", "tanh", "l2", "gaussian")
 
+HeadKind = Literal["gaussian", "mixture", "experts"]
+
+HEADS = ("gaussian", "mixture", "experts")
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -62,6 +66,10 @@ class PolicyConfig:
     """Bounds the latent: none, tanh (each element in +-1), l2 (unit length) or gaussian (sampled while training)."""
     estimates: tuple[str, ...] = ()
     """Groups whose values the first elements of the latent estimate; they widen it, and no bound holds for them."""
+    head: HeadKind = "gaussian"
+    """The actor: gaussian (one MLP), mixture (of Gaussians; the likeliest one acts) or experts (MLPs under a gate)."""
+    components: int = 4
+    """Gaussians or experts of a mixed head, >= 1."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -73,6 +81,8 @@ class PolicyConfig:
         check_sizes("policy.actor_hidden", self.actor_hidden)
         check_choice("policy.activation", self.activation, tuple(ACTIVATIONS))
         check_choice("policy.latent_norm", self.latent_norm, LATENT_NORMS)
+        check_choice("policy.head", self.head, HEADS)
+        check_sizes("policy.components", (self.components,))
         if not 0.0 < self.min_std <= self.init_std <= self.max_std:
             got = f"{self.min_std}, {self.init_std}, {self.max_std}"
             raise SpecError(f"policy: needs 0 < min_std <= init_std <= max_std, got {got}")

@@ -15,8 +15,8 @@ from robodistill_policies.clamp import clamp_with_way_back
 from robodistill_policies.config import PolicyConfig
 from robodistill_policies.deployable import check_deployable
 from robodistill_policies.encoders.base import State, build_encoder
+from robodistill_policies.heads import MixedActor, Parts, build_actor
 from robodistill_policies.latent import NOISE, LatentLayout
-from robodistill_policies.mlp import mlp
 from robodistill_policies.normalizer import Normalizer
 
 Obs = Mapping[str, Tensor]
@@ -35,6 +35,8 @@ class PolicyOutput:
     """(..., latent_dim); width 0 without an encoder"""
     features: Tensor | None = None
     """(..., features of the layout): what the encoder gave; None where the latent came from elsewhere"""
+    parts: Parts | None = None
+    """What a mixed head made the mean of; None for a plain one"""
 
 
 class Policy(nn.Module):
@@ -71,7 +73,7 @@ class Policy(nn.Module):
         if not self.encoder.out_dim:
             self.layout = LatentLayout(0, 0, "none")
         inputs = sum(group_dims[g] for g in config.groups) + self.layout.width
-        self.actor = mlp(inputs, config.actor_hidden, action_dim, config.activation, out_gain=0.01)
+        self.actor = build_actor(inputs, action_dim, config)
         self.raw_log_std = nn.Parameter(torch.full((action_dim,), math.log(config.init_std)))
 
     @property
@@ -142,7 +144,7 @@ class Policy(nn.Module):
 
     def _head_pairs(self, teacher: Policy) -> list[tuple[str, nn.Module, nn.Module]]:
         """Return (name, the teacher's, ours) of the head's modules; refuse heads that are not alike."""
-        for name in ("groups", "activation", "latent_norm"):
+        for name in ("groups", "activation", "latent_norm", "head"):
             theirs, ours = getattr(teacher.config, name), getattr(self.config, name)
             if theirs != ours:
                 raise SpecError(f"copy_head_from: policy.{name} is {theirs!r} in the teacher, {ours!r} here")
@@ -169,8 +171,12 @@ class Policy(nn.Module):
         return torch.cat([normal[g] for g in groups], dim=-1)
 
     def _decide(self, normal: Obs, latent: Tensor, features: Tensor | None = None) -> PolicyOutput:
-        mean = self.actor(torch.cat([*(normal[g] for g in self.config.groups), latent], dim=-1))
-        return PolicyOutput(mean, self.log_std, latent, features)
+        inputs = torch.cat([*(normal[g] for g in self.config.groups), latent], dim=-1)
+        mixed = self.actor[0]
+        if isinstance(mixed, MixedActor):
+            parts = mixed.parts(inputs)
+            return PolicyOutput(mixed.mean(parts), self.log_std, latent, features, parts)
+        return PolicyOutput(self.actor(inputs), self.log_std, latent, features)
 
 
 def check_same_shapes(name: str, source: nn.Module, target: nn.Module) -> None:

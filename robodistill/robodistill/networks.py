@@ -52,7 +52,9 @@ def load_policy(checkpoint: Path, name: str) -> Saved:
     tree, texts = load_with_texts(checkpoint)
     try:
         spec = InterfaceSpec.from_dict(json.loads(texts[SPEC_FILE]))
-        config = from_plain(PolicyConfig, json.loads(texts[POLICY_FILE]), "policy")
+        # what an older checkpoint did not yet know keeps its default
+        described = {**to_plain(PolicyConfig()), **json.loads(texts[POLICY_FILE])}
+        config = from_plain(PolicyConfig, described, "policy")
         weights = tree["networks"][name]
     except (KeyError, json.JSONDecodeError) as error:
         raise RobodistillError(f"{checkpoint} holds no {name} checkpoint: {error}") from error

@@ -60,7 +60,7 @@ def changed(train: TrainConfig, phase: Fields | None = None, collect: Fields | N
 
 def enlarge(policy: Policy, gain: float = 30.0) -> Policy:
     """Scale the actor's last layer, which begins near zero, so that actions differ visibly from state to state."""
-    last = [module for module in policy.actor if isinstance(module, torch.nn.Linear)][-1]
+    last = [module for module in policy.actor.modules() if isinstance(module, torch.nn.Linear)][-1]
     last.weight.data.mul_(gain)
     return policy
 

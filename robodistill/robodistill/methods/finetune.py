@@ -1,0 +1,42 @@
+"""Reinforcement learning that begins with a distilled student and lets go of its teacher by and by.
+
+    L = L_ppo + lambda(t) KL(pi_S || anchor)          lambda falls to 0
+
+The anchor is the teacher (Radosavovic et al. 2024, arXiv 2303.03381, whose annealed term this is) or, with
+``collect.labeller: start``, the student as it began; it labels, and ``imitation:imitate_distribution`` is the term. Two
+things undo a good student within a few iterations: a critic that knows nothing yet, so the critic learns alone at first
+(the ``begin`` of the phase ``ppo``), and more noise than it can bear, so the deviation starts low. Statistics of
+observations stand still. Until the first step of ``ppo`` the student acts as it was distilled.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from robodistill import builders
+from robodistill.builders import Build
+from robodistill.networks import STUDENT, check_same_interface, load_policy
+from robodistill_deploy.errors import RobodistillError
+from robodistill_policies.policy import Policy
+
+
+def student(build: Build, *, start: str = "", init_std: float) -> Policy:
+    """Return the student of the checkpoint ``start``, with its deviation set to ``init_std``; else a new one.
+
+    A checkpoint is a folder such as ``runs/<run>/student/checkpoints/last``; its architecture is taken over.
+    """
+    if not start:
+        return builders.student(build, init_std=init_std)
+    saved = load_policy(Path(start), STUDENT)
+    check_same_interface(saved.spec, build.spec, saved.policy.config.reads, f"student {start}")
+    config = saved.policy.config
+    if not config.min_std <= init_std <= config.max_std:
+        bounds = f"[{config.min_std}, {config.max_std}]"
+        raise RobodistillError(f"finetune: init_std {init_std} is outside the student's {bounds}; choose one within")
+    policy = copy.deepcopy(saved.policy).train().requires_grad_(True)
+    policy.config = replace(config, init_std=init_std)
+    policy.raw_log_std.data.fill_(math.log(init_std))
+    return policy

@@ -196,12 +196,7 @@ class Bench:
             return ""
         track = read_track(self._track)
         report["driven"] = drive(track, begin, end, script)
-        fell_at, sank_at = report["fell_at_s"], self._judge.sank_at(track, begin)
-        if fell_at is not None and fell_at <= end:
-            return f"fell at {fell_at:.1f} s"
-        if sank_at is not None and sank_at <= end:
-            return f"sank below {self._judge.min_height:.2f} m at {sank_at:.1f} s"
-        return self._judge.why(report["driven"])
+        return self._judge.fall(track, begin, end) or self._judge.why(report["driven"])
 
 
 def _stopped(trip: Event) -> str:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodistill_envs.config import TaskConfig
-from robodistill_envs.model import FLOOR, build_model
+from robodistill_envs.model import FLOOR, TRUE, build_model, sensor_slice
+from robodistill_envs.simrobot.options import Robot
+from robodistill_envs.simrobot.robot import robot_model
 
 Array = NDArray[np.float64]
 Script = Sequence[tuple[float, tuple[float, ...]]]
@@ -22,6 +24,7 @@ HEIGHT_SHARE = 0.6
 SETTLE_S = 0.8
 """[s] after a change of the command in which its tracking does not count"""
 _TWIST = ":base_twist"
+_TRACKED = {"velocity_rmse": ("m/s", "velocity"), "yaw_rate_rmse": ("rad/s", "yaw rate")}
 
 
 @dataclass(frozen=True)
@@ -34,32 +37,49 @@ class Judge:
     """[m/s] of the horizontal velocity against the command, in the heading's frame"""
     yaw_rate_rmse: float | None
     """[rad/s]"""
+    max_tilt: float = math.inf
+    """[rad] beyond which the task calls it a fall"""
+    contacts: tuple[slice, ...] = ()
+    """Where in a track's ``sensordata`` something above zero is a fall."""
 
     def why(self, driven: dict[str, Any]) -> str:
         """Return what is not as it should be in the figures of ``drive``; empty if nothing."""
-        for name, unit, what in (
-            ("velocity_rmse", "m/s", "velocity"), ("yaw_rate_rmse", "rad/s", "yaw rate"),
-        ):  # fmt: skip
+        for name, (unit, what) in _TRACKED.items():
             bound = getattr(self, name)
             if bound is not None and driven[name] > bound:
                 return f"does not follow: RMSE of the {what} {driven[name]:.2f} {unit}, bound {bound:.2f}"
         return ""
 
-    def sank_at(self, track: dict[str, Array], begin: float) -> float | None:
-        """Return when [s] the base was first too low after ``begin``."""
+    def fall(self, track: dict[str, Array], begin: float, end: float) -> str:
+        """Return how the robot first fell or sank between ``begin`` and ``end`` [s]; empty if it did not."""
         if self.min_height is None:
-            return None
-        low = (track["time"] >= begin) & (track["qpos"][:, 2] < self.min_height)
-        return float(track["time"][np.argmax(low)]) if low.any() else None
+            return ""
+        when = (track["time"] >= begin) & (track["time"] <= end)
+        _, tilt = twist(track["qpos"], track["qvel"])
+        touches = np.zeros_like(when)
+        for where in self.contacts:
+            touches |= (track["sensordata"][:, where] > 0.0).any(axis=1)
+        for what, found in (
+            ("fell", (tilt > self.max_tilt) | touches),
+            (f"sank below {self.min_height:.2f} m", track["qpos"][:, 2] < self.min_height),
+        ):
+            if (when & found).any():
+                return f"{what} at {track['time'][np.argmax(when & found)]:.1f} s"
+        return ""
 
 
 def judge_of(task: TaskConfig, tracking: float) -> Judge:
     """Return the bounds of ``task``; errors of tracking may be ``tracking`` times the task's own targets."""
-    height = HEIGHT_SHARE * task.reset.height if task.reset.height > 0.0 else None
-    follows = height is not None and task.command is not None and task.command.tracked_by.endswith(_TWIST)
-    goals = dict(task.targets) if follows else {}
-    bounds = [tracking * goals[name] if name in goals else None for name in ("velocity_rmse", "yaw_rate_rmse")]
-    return Judge(height, *bounds)
+    if task.reset.height <= 0.0:
+        return Judge(None, None, None)
+    follows = task.command is not None and task.command.tracked_by.endswith(_TWIST)
+    goals = task.targets if follows else {}
+    velocity, yaw_rate = (tracking * goals[name] if name in goals else None for name in _TRACKED)
+    tilts = [float(t.params["limit"]) for t in task.terminations if t.type.endswith(":tilt")]
+    named = {t.params["sensor"] for t in task.terminations if t.type.endswith(":contact")}
+    model = robot_model(task, Robot())
+    contacts = tuple(sensor_slice(model, s, TRUE) for s in task.robot.truth if s.name in named)
+    return Judge(HEIGHT_SHARE * task.reset.height, velocity, yaw_rate, min(tilts, default=math.inf), contacts)
 
 
 def drive(track: dict[str, Array], begin: float, end: float, script: Script) -> dict[str, Any]:

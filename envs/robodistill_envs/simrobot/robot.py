@@ -30,7 +30,7 @@ class SimRobot:
 
     def __init__(self, task: TaskConfig, options: Robot) -> None:
         self._options, self._dt = options, options.timestep
-        self.model = _model(task, options)
+        self.model = robot_model(task, options)
         self.data = mujoco.MjData(self.model)
         self.joints = robot_order(task)
         rng = np.random.default_rng(options.seed)
@@ -183,7 +183,7 @@ def _limp(joints: int, kd: float) -> Command:
     return Command(zero, zero, zero, np.full(joints, kd), zero)
 
 
-def _model(task: TaskConfig, options: Robot) -> mujoco.MjModel:
+def robot_model(task: TaskConfig, options: Robot) -> mujoco.MjModel:
     """Return the task's model with plain motors: the PD law, delays and noise are this module's own."""
     for part in task.robot.actions:
         if part.kind == "base_twist":

@@ -108,12 +108,11 @@ def run_runner(path: str, domain: int, speed: float) -> None:
             _say({"done": {"error": str(error)}})
             continue
         stamps = np.array([t[0] for t in ticks])
-        # the robot's zero on this clock: no reading can arrive before it was measured
-        zero = min(stamp - ROBOT_DT * count for _, count, stamp in ticks if stamp > 0.0)
         _say({"done": {
             "trip": None if summary.trip is None else str(summary.trip),
             "trip_at": None if summary.trip is None else summary.trip.t,
-            "zero": zero, "end": float(stamps[-1]), "slowest": float(np.diff(stamps).max()),
+            "readings": [[stamp, count] for _, count, stamp in ticks if stamp > 0.0],
+            "slowest": float(np.diff(stamps).max()),
             "driven_at": driven[0] if driven else None,
         }})  # fmt: skip
 
@@ -127,8 +126,10 @@ def judge(
         return _judged("none", [said["error"]], disturbed=False)
     stiff = track["kp"].any(axis=1)
     if killed_at is None:
-        last = int(np.clip(np.searchsorted(track["time"], said["end"] - said["zero"]) - 10, 0, len(stiff) - 1))
-        at = fault_at - said["zero"] if math.isfinite(fault_at) else math.inf
+        # faults are over by now: the last reading tells when the runner let go
+        last = int(np.clip(np.searchsorted(track["tick"], said["readings"][-1][1]), 0, len(stiff) - 1))
+        before = [stamp - ROBOT_DT * count for stamp, count in said["readings"] if stamp <= fault_at]
+        at = fault_at - before[-1] if math.isfinite(fault_at) and before else math.inf
         early = said["trip_at"] is not None and fault.kind != "late" and said["trip_at"] < fault_at
     else:
         last, at, early = len(stiff) - 1, math.nan, False
@@ -151,7 +152,8 @@ def judge(
         limp = np.flatnonzero(~stiff & (track["time"] >= since))
         after = float(track["time"][limp[0]] - since) if len(limp) else None
     return _judged(
-        outcome, violations, disturbed=bool(disturbed), damped_after_s=after, max_tilt_rad=float(tilt[: last + 1].max()),
+        outcome, violations, disturbed=bool(disturbed), damped_after_s=after,
+        max_tilt_rad=float(tilt[: last + 1].max()),
         min_height_m=float(track["qpos"][: last + 1, 2].min()), beyond_rad=_beyond(policy, task, track),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ every physics step, so limits are checked where they count.
 
 A trial that something else disturbed, such as a busy machine that held the runner up before the fault, is repeated; how
 many were is in the table. ``--speed 0.25`` lets every second of all three last four: the proportions stay, and the
-machine's own delays weigh less. Results go to <out>/trials.jsonl one by one: started again, it goes on where it stopped.
+machine's own delays weigh less. Results go to <out>/trials.jsonl one by one: started again, it goes on from there.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Stage:
             self._robot.hear("excursions", 60.0)
             return
         words = [f"task={self._file}", "link=unitree", f"link.domain={self._domains[0]}", "link.sport_mode=",
-                 "noise=1", "control=true", f"speed={self._speed}", *(f"{k}={v}" for k, v in options.items())]  # fmt: skip
+                 "noise=1", "control=true", f"speed={self._speed}",
+                 *(f"{k}={v}" for k, v in options.items())]  # fmt: skip
         self._robot = Peer([sys.executable, "-m", "robodistill_envs.simrobot", *words])
         self._robot.hear("ready", 120.0)
 
@@ -105,7 +106,8 @@ class Stage:
         if late == "runner":
             self.relay.pump(fault.after)
         if self._runner is None:
-            self._runner = Peer([sys.executable, __file__, "--runner", str(self._path), str(self._domains[1]), str(self._speed)])
+            words = ["--runner", str(self._path), str(self._domains[1]), str(self._speed)]
+            self._runner = Peer([sys.executable, __file__, *words])
             self._runner.hear("loaded", 120.0)
         self._runner.say(json.dumps({"seconds": DRIVE_S, "ramp": RAMP_S}))
         if late == "robot":
@@ -166,6 +168,7 @@ def settled(stage: Stage, kind: str, seed: int) -> Result:
 
 
 def main() -> None:
+    """Run what is left to run, then tell."""
     if sys.argv[1:2] == ["--runner"]:
         run_runner(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
         return

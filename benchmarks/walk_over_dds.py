@@ -26,9 +26,9 @@ from slow_motion import SlowClock, SlowDriver
 
 from robodistill.cli import load_config
 from robodistill_deploy.codec import to_plain
-from robodistill_deploy.drivers.sim import SimDriver
+from robodistill_deploy.drivers.sim import LockstepClock, SimDriver
 from robodistill_deploy.operators import Operation, Scripted
-from robodistill_deploy.runner import DEFAULTS, Record, Runner, Settings, Summary
+from robodistill_deploy.runner import COMMAND_RATE, Record, Runner, Settings, Summary
 from robodistill_deploy.runtime import Policy, load_policy
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.model import TRUE, build_model, sensor_slice
@@ -37,8 +37,10 @@ from robodistill_envs.simrobot.track import read_track
 from robodistill_envs.vector import VecEnv
 
 Array = NDArray[np.float64]
-HOLD_S, BEGIN_S = 5.0, 4.0
-ROBOT_TIMESTEP = 0.002
+HOLD_S, BEGIN_S = 5.0, 1.0
+SETTINGS = Settings(ramp_seconds=BEGIN_S, preflight_seconds=0.0)
+"""From standing: there the whole procedure would begin by letting the robot sink."""
+ROBOT_TIMESTEP, LOCKSTEP_TIMESTEP = 0.002, 0.00125
 
 
 @dataclass
@@ -58,14 +60,14 @@ def draw_commands(policy: Policy, seconds: float, seed: int) -> list[tuple[float
     lower, upper = ([v for c in ranges for v in getattr(c, end)] for end in ("lower", "upper"))
     rng = np.random.default_rng(seed)
     script = [(0.0, (0.0,) * len(lower))]
-    for i in range(math.ceil(seconds / HOLD_S)):
-        script.append((BEGIN_S + i * HOLD_S, tuple(rng.uniform(lower, upper).tolist())))
+    starts = [BEGIN_S + i * HOLD_S for i in range(math.ceil(seconds / HOLD_S))]
+    script += [(start, tuple(rng.uniform(lower, upper).tolist())) for start in starts]
     return [(start, Operation(math.nan, command, arm=True, stop=False)) for start, command in script]
 
 
 def walk(
-    policy: Policy, task: TaskConfig, seconds: float, seed: int, domain: int, settings: Settings = DEFAULTS,
-    speed: float = 1.0,
+    policy: Policy, task: TaskConfig, seconds: float, seed: int, domain: int, settings: Settings = SETTINGS,
+    speed: float = 1.0, lockstep: bool = False,
 ) -> tuple[Walk, dict[str, Array], Summary, dict[str, Any]]:
     """Drive the robot over DDS; return what was done, its track, the runner's summary and the robot's report."""
     done = Walk()
@@ -87,13 +89,16 @@ def walk(
         file, track = Path(folder) / "task.json", Path(folder) / "track.bin"
         file.write_text(json.dumps({"task": to_plain(task)}))
         driver = SimDriver(
-            task=str(file), link="unitree", timestep=ROBOT_TIMESTEP, record=str(track),
-            speed=speed, **{"link.domain": domain},
+            task=str(file), timestep=ROBOT_TIMESTEP if not lockstep else LOCKSTEP_TIMESTEP, record=str(track),
+            **({"lockstep": True, "command_dt": 1.0 / COMMAND_RATE} if lockstep
+               else {"link": "unitree", "speed": speed, "link.domain": domain}),
         )  # fmt: skip
         operator = Scripted(tuple(draw_commands(policy, seconds, seed)))
-        runner = Runner(
-            policy, SlowDriver(driver, speed), operator, settings, observer=observe, clock=SlowClock(speed)
-        )  # fmt: skip
+        clock = LockstepClock(driver) if lockstep else SlowClock(speed)
+        slow = driver if lockstep else SlowDriver(driver, speed)
+        if lockstep:
+            driver.open()
+        runner = Runner(policy, slow, operator, settings, observer=observe, clock=clock)
         summary = runner.run(BEGIN_S + seconds)
         return done, read_track(track), summary, driver.excursions
 
@@ -146,6 +151,7 @@ def return_in_training(policy: Policy, task: TaskConfig, commands: list[Array], 
 
 
 def main() -> None:
+    """Walk, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy")
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -153,9 +159,11 @@ def main() -> None:
     parser.add_argument("--task", default="go2_flat")
     parser.add_argument("--domain", type=int, default=71, help="DDS domain")
     parser.add_argument("--speed", type=float, default=1.0, help="below 1: slow motion, for a busy machine")
+    parser.add_argument("--lockstep", action="store_true", help="UDP without a clock: what is not the link's doing")
     given = parser.parse_args()
     policy, task = load_policy(given.policy), load_config([f"task={given.task}"]).task
-    done, track, summary, report = walk(policy, task, given.seconds, given.seed, given.domain, speed=given.speed)
+    done, track, summary, report = walk(policy, task, given.seconds, given.seed, given.domain, speed=given.speed,
+                                        lockstep=given.lockstep)
     print(f"{summary.policy_ticks} policy ticks ({summary.missed_policies} missed), "
           f"{summary.command_ticks} command ticks ({summary.missed_commands} missed), trip: {summary.trip}")
     print(f"robot: fell {report['fell']}, late {report['late_s']:.2f} s, rejected {report['rejected']}, "

@@ -54,7 +54,7 @@ def load_task(path: Path) -> TaskConfig:
     """Return the resolved task in a YAML or JSON file: the whole of it, or its key ``task``."""
     try:
         text = path.read_text()
-        data: Any = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+        data: Any = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RobodistillError(
             f"task={path}: no file with a resolved task; for a task by name: robodistill sim task=<name>"

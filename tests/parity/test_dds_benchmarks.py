@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import subprocess
@@ -13,15 +14,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from robodistill.export import Origin, export_policy
 from robodistill_deploy.runtime import load_policy
-
-from .test_sim_robot import still
 
 pytest.importorskip("cyclonedds", reason="needs cyclonedds, which is installed with robodistill[dds]")
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Maker = Callable[[str, str], Any]
+
+
+def still(student: Any, path: Path) -> Path:
+    """Export a student that holds the default pose, which stands without having been trained."""
+    policy = copy.deepcopy(student.policy)
+    last = [module for module in policy.actor if isinstance(module, torch.nn.Linear)][-1]
+    last.weight.data.zero_()
+    last.bias.data.zero_()
+    export_policy(policy, student.task, student.spec, Origin("dagger", 0, {}), path)
+    return path
 
 
 @pytest.fixture
@@ -48,8 +59,9 @@ def test_two_faults_of_each_kind(student: Maker, tmp_path: Path) -> None:
     path = still(student("go2_flat", "mlp"), tmp_path / "policy.onnx")
     words = [str(path), "--trials", "2", "--speed", "0.25", "--out", str(tmp_path / "out"), "--domain", "83"]
     ended = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "faults.py"), *words], capture_output=True, text=True, timeout=1800, check=False
-    )
+        [sys.executable, str(BENCHMARKS / "faults.py"), *words], capture_output=True, text=True, timeout=1800,
+        check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     trials = json.loads((tmp_path / "out/faults.json").read_text())["trials"]
     assert len(trials) == 16

@@ -124,7 +124,7 @@ def judge(
     """Return outcome, excursions and what is not as documented; ``disturbed`` if the machine had a hand in it."""
     if "error" in said:
         return _judged("none", [said["error"]], disturbed=False)
-    stiff = track["kp"].any(axis=1)
+    stiff = np.abs(track["kp"]).max(axis=1) > 0.0
     if killed_at is None:
         # faults are over by now: the last reading tells when the runner let go
         last = int(np.clip(np.searchsorted(track["tick"], said["readings"][-1][1]), 0, len(stiff) - 1))

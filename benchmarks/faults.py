@@ -160,10 +160,9 @@ def tell(results: list[Result], policy: str, seconds: float) -> str:
 
 def settled(stage: Stage, kind: str, seed: int) -> Result:
     """Run a trial until nothing but the fault had a hand in it, or ``ATTEMPTS`` times."""
-    for attempt in range(ATTEMPTS):
-        result = {**stage.run(kind, seed), "attempt": attempt}
-        if not result["disturbed"]:
-            break
+    result = {**stage.run(kind, seed), "attempt": 0}
+    while result["disturbed"] and result["attempt"] + 1 < ATTEMPTS:
+        result = {**stage.run(kind, seed), "attempt": result["attempt"] + 1}
     return result
 
 

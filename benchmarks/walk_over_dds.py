@@ -71,18 +71,14 @@ def walk(
 ) -> tuple[Walk, dict[str, Array], Summary, dict[str, Any]]:
     """Drive the robot over DDS; return what was done, its track, the runner's summary and the robot's report."""
     done = Walk()
-    before = 0
-    for signal in policy.signals:
-        if signal.source == "command":
-            break
-        before += signal.dim
+    commanded = np.concatenate([np.full(s.dim, s.source == "command") for s in policy.signals])
     default, scale = (np.array([v for p in policy.actions for v in getattr(p, f)]) for f in ("default", "scale"))
 
     def observe(record: Record) -> None:
         if record.inputs is None or record.targets is None or record.reading is None:
             return
         done.robot_ticks.append(record.reading.tick)
-        done.commands.append(record.inputs[before : before + signal.dim].astype(np.float64))
+        done.commands.append(record.inputs[commanded].astype(np.float64))
         done.actions.append((record.targets - default) / scale)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +121,7 @@ def return_on_robot(done: Walk, track: dict[str, Array], task: TaskConfig) -> di
 def return_in_training(policy: Policy, task: TaskConfig, commands: list[Array], timestep: float) -> dict[str, float]:
     """Return the same for the same file in the training environment, nothing randomised, with ``timestep`` [s]."""
     longer = dataclasses.replace(
-        task, episode_s=len(commands) * task.control_dt + 1.0,
+        task, episode_s=(len(commands) - 1) * task.control_dt,
         physics=dataclasses.replace(task.physics, timestep=timestep),
     )  # fmt: skip
     env = VecEnv(longer, 1, threads=1, disturbances=UNDISTURBED)
@@ -133,21 +129,17 @@ def return_in_training(policy: Policy, task: TaskConfig, commands: list[Array], 
     own = policy.clone()
     own.reset()
     default, scale = (np.array([v for p in own.actions for v in getattr(p, f)]) for f in ("default", "scale"))
-    sums, ended = torch.zeros(len(env.reward_names)), 0
     for command in commands[:-1]:
         env.world.command[0] = torch.from_numpy(command.astype(np.float32))
         signals = {s.name: env.world.signals[s.name][0].numpy() for s in own.signals if s.source == "sensor"}
         signals |= {s.name: command for s in own.signals if s.source == "command"}
         targets = np.concatenate(list(own.tick(signals).values()))
-        before = env._sums[0].clone()
-        _, _, terminated, _, info = env.step(torch.from_numpy((targets - default) / scale).float()[None])
-        sums += (info["episode"]["rewards"][0] if terminated.any() else env._sums[0]) - before
+        _, _, terminated, truncated, info = env.step(torch.from_numpy((targets - default) / scale).float()[None])
         if terminated.any():
-            ended += 1
-            own.reset()
-    if ended:
-        print(f"it fell {ended} times in the training environment")
-    return dict(zip(env.reward_names, sums.tolist(), strict=True))
+            print(f"it fell in the training environment after {int(info['episode']['length'][0])} ticks")
+        if (terminated | truncated).any():
+            return dict(zip(env.reward_names, info["episode"]["rewards"][0].tolist(), strict=True))
+    raise SystemExit("the training environment's episode did not end with the walk")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ nothing here goes by position: a joint is found by its name or refused.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,17 +47,16 @@ def identity(interface: InterfaceSpec) -> Binding:
 def bind(interface: InterfaceSpec, robot_joints: Sequence[str]) -> Binding:
     """Return the binding to a robot that lists its joints as ``robot_joints``.
 
-    Joints are the names of joint action parts and the elements of every signal that mentions one. The
-    robot's list must hold exactly these. A signal or part that covers some of the joints keeps its
-    size and follows the robot's order among those.
+    The list must hold every driven joint (``check_joints``). A signal or part that covers some of the
+    joints keeps its size and follows the robot's order among those. A signal with a joint that the robot
+    does not list, because nothing drives it, keeps the policy's order; it is refused where the joints that
+    are listed have another one, for then nobody can tell.
     """
+    check_joints(interface, robot_joints)
     rank = {name: i for i, name in enumerate(robot_joints)}
-    if len(rank) != len(robot_joints):
-        double = next(name for name in robot_joints if list(robot_joints).count(name) > 1)
-        raise RobodistillError(f"the robot lists joint {double!r} twice")
-    _check_names(_joints(interface, rank), rank)
     signals, inbound = [], {}
     for signal in interface.signals:
+        _check_passive(signal, rank)
         order = _order(signal.elements, rank)
         signals.append(_permuted_signal(signal, order))
         inbound[signal.name] = None if order is None else np.argsort(order)
@@ -69,22 +68,38 @@ def bind(interface: InterfaceSpec, robot_joints: Sequence[str]) -> Binding:
     return Binding(tuple(signals), tuple(actions), inbound, outbound)
 
 
-def _joints(interface: InterfaceSpec, robot_joints: Iterable[str]) -> list[str]:
-    known = set(robot_joints).union(*(part.names for part in interface.actions if part.kind in JOINT_KINDS))
-    lists = [part.names for part in interface.actions if part.kind in JOINT_KINDS]
-    lists += [signal.elements for signal in interface.signals if known.intersection(signal.elements)]
-    return list(dict.fromkeys(name for names in lists for name in names))
+def check_joints(interface: InterfaceSpec, robot_joints: Sequence[str]) -> None:
+    """Refuse a robot's list that lacks a joint that the policy drives, or names one that it does not know.
 
-
-def _check_names(joints: list[str], rank: dict[str, int]) -> None:
-    for name in rank:
+    Joints without a motor are elements of signals only; the robot may list them or not.
+    """
+    listed = list(robot_joints)
+    for name in listed:
+        if listed.count(name) > 1:
+            raise RobodistillError(f"the robot lists joint {name!r} twice")
+    driven = [name for part in interface.actions if part.kind in JOINT_KINDS for name in part.names]
+    known = set(listed).union(driven)
+    beside = [s.elements for s in interface.signals if known.intersection(s.elements)]
+    joints = list(dict.fromkeys([*driven, *(name for elements in beside for name in elements)]))
+    for name in listed:
         if name not in joints:
             raise RobodistillError(f"the robot lists an {unknown('joint', name, joints)}")
-    for name in joints:
-        if name not in rank:
+    for name in driven or joints:
+        if name not in listed:
             raise RobodistillError(
-                f"the robot does not list the policy's joint {name!r}; it lists: {', '.join(rank)}"
+                f"the robot does not list the policy's joint {name!r}; it lists: {', '.join(listed)}"
             )
+
+
+def _check_passive(signal: SignalSpec, rank: dict[str, int]) -> None:
+    """Refuse a signal with unlisted joints whose listed ones come in another order than the robot's."""
+    places = [rank[name] for name in signal.elements if name in rank]
+    if len(places) < len(signal.elements) and places != sorted(places):
+        missing = next(name for name in signal.elements if name not in rank)
+        raise RobodistillError(
+            f"the robot lists its joints in another order than signal {signal.name!r} and does not list "
+            f"{missing!r}, so the signal's order is unknown; list every joint"
+        )
 
 
 def _order(names: tuple[str, ...], rank: dict[str, int]) -> Order | None:

@@ -103,7 +103,7 @@ def problems(
 
 def _joint_problems(spec: PolicySpec, joints: Sequence[str]) -> Iterator[str]:
     try:
-        binding.bind(spec.interface, joints)
+        binding.check_joints(spec.interface, joints)
     except RobodistillError as error:
         yield f"{error}; the policy is for {spec.interface.robot!r}: load the file made for this robot"
 

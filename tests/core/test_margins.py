@@ -53,8 +53,8 @@ def test_gain_shrinks_too() -> None:
         return Trial(level, level > 0.4, "fell", {})
 
     margin = measure(SWEEPS["gain_down"], "gain_down", run, 1)
-    assert margin.survives == pytest.approx(0.425)
-    assert margin.fails == 0.35
+    assert margin.survives == 0.45
+    assert margin.fails == pytest.approx(0.325)
 
 
 def test_every_axis_is_commanded_within_its_range() -> None:
@@ -63,10 +63,12 @@ def test_every_axis_is_commanded_within_its_range() -> None:
     assert script[0] == (0.0, (0.0, 0.0, 0.0))
     assert [start for start, _ in script[1:]] == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
     assert script[1][1] == pytest.approx((1.05, 0.0, 0.0))
-    assert script[6][1] == pytest.approx((0.0, 0.0, -0.84))
-    for axis, (low, high) in enumerate(zip(interface.commands[0].lower, interface.commands[0].upper, strict=True)):
+    assert script[2][1] == pytest.approx((0.0, 0.0, 0.84))
+    assert script[3][1] == pytest.approx((0.0, 0.42, 0.0))
+    for axis, high in enumerate(interface.commands[0].upper):
         values = [command[axis] for _, command in script]
-        assert low < min(values) < 0.0 < max(values) < high
+        assert min(values) == 0.0, "what goes both ways cancels in a mean"
+        assert 0.0 < max(values) < high
     swingup = interface_of(decode(TaskConfig, compose(["task=pendulum_swingup"])["task"]))
     assert list(commands(swingup, 1.0, 12.0)) == [(0.0, ())]
 

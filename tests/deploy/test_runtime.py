@@ -16,6 +16,7 @@ from robodistill_deploy import binding
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.policy_spec import PolicySpec
 from robodistill_deploy.runtime import Policy, SignalError, load_policy
+from robodistill_deploy.spec import SCHEMA, ActionPart, InterfaceSpec, SignalSpec
 
 Values = dict[str, npt.NDArray[np.float64]]
 Reference = Callable[[list[Values], set[int]], list[Values]]
@@ -252,3 +253,36 @@ def test_a_policy_without_state_or_joints(stateless: Path) -> None:
     np.testing.assert_array_equal(target, [0.5, 0.5, -0.5])
     with pytest.raises(RobodistillError, match="unknown joint 'hip'"):
         policy.bind_joints(("hip",))
+
+
+PASSIVE = ("slider", "hinge")
+
+
+def cart(elements: tuple[str, ...] = PASSIVE, driven: tuple[str, ...] = ("slider",)) -> InterfaceSpec:
+    """Return a cart's interface: ``driven`` joints have motors, all ``elements`` are measured."""
+    n = len(driven)
+    part = ActionPart(
+        "push", "joint_effort", driven, default=(0.0,) * n, scale=(1.0,) * n, lower=(-1.0,) * n, upper=(1.0,) * n,
+        kp=(0.0,) * n, kd=(0.0,) * n, effort_limit=(1.0,) * n, velocity_limit=(1.0,) * n, unit="N", mirror=None,
+    )  # fmt: skip
+    signal = SignalSpec("joint_pos", elements, "m and rad", "joint", "sensor")
+    return InterfaceSpec(SCHEMA, "cart", "balance", 0.02, 0.005, (signal,), (), {}, (part,), ())
+
+
+def test_a_joint_that_nothing_drives_need_not_be_listed() -> None:
+    bound = binding.bind(cart(), ("slider",))
+    assert bound.signals[0].elements == PASSIVE
+    assert bound.inbound["joint_pos"] is None
+    turned = binding.bind(cart(), ("hinge", "slider"))
+    assert turned.signals[0].elements == ("hinge", "slider")
+    with pytest.raises(RobodistillError, match="does not list the policy's joint 'slider'"):
+        binding.bind(cart(), ("hinge",))
+
+
+def test_an_order_that_nobody_can_know_is_refused() -> None:
+    face = cart(("a", "b", "free"), ("a", "b"))
+    assert binding.bind(face, ("a", "b")).inbound["joint_pos"] is None
+    with pytest.raises(RobodistillError, match="does not list 'free', so the signal's order is unknown"):
+        binding.bind(face, ("b", "a"))
+    binding.check_joints(face, ("b", "a"))  # a driver that names its elements leaves nothing open
+    assert binding.bind(face, ("b", "free", "a")).signals[0].elements == ("b", "free", "a")

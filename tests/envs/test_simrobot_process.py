@@ -232,3 +232,27 @@ def test_the_driver_composes_a_task_by_its_name_and_says_what_is_wrong() -> None
         SimDriver(task="go2_flat", link="upd")
     with pytest.raises(DriverError, match="call open"):
         SimDriver(task="go2_flat").write(Command(*(np.zeros(1) for _ in range(5))))
+
+
+@pytest.mark.parametrize("number", ["1e-05", "1E5", "-2.5e-3", "7", ".5"])
+def test_numbers_in_yaml_are_those_of_json(number: str, load_task: LoadTask, tmp_path: Path) -> None:
+    plain = to_plain(load_task("go2_flat"))
+    plain["physics"]["tolerance"] = "NUMBER"
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"task": plain}).replace('"NUMBER"', number))
+    assert load_file(path).physics.tolerance == float(number)
+
+
+def test_a_robot_with_a_joint_that_nothing_drives_is_driven() -> None:
+    driver = SimDriver(task="cartpole_balance", lockstep=True)
+    driver.open()
+    assert driver.joints == ("slider",)
+    assert driver.signals["joint_pos"] == ("slider", "hinge")
+    one = np.ones(1)
+    for _ in range(5):
+        driver.write(Command(0 * one, 0 * one, 0 * one, 0 * one, one))
+        driver.read()
+    reading = driver.read()
+    assert reading is not None
+    assert reading.signals["joint_pos"][0] > 0.0
+    driver.close()

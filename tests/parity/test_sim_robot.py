@@ -75,7 +75,7 @@ def still(student: Any, path: Path, wild: bool = False) -> Path:
 
 def test_check_finds_the_margin_of_a_robot_that_just_stands(student: Maker, tmp_path: Path) -> None:
     path = still(student("go2_flat", "mlp"), tmp_path / "policy.onnx")
-    words = ["driver=sim", "only=payload", "payload=1,60", "seconds=1", "bisect=0", "task=go2_flat"]
+    words = ["driver=sim", "only=payload", "payload=1,60", "seconds=1", "bisect=0", "task=go2_flat", "tracking=100"]
     assert run_words([str(path), *words]) == 0
     data = json.loads((tmp_path / "check/margins.json").read_text())
     assert data["nominal"]["stood"] is True
@@ -84,6 +84,15 @@ def test_check_finds_the_margin_of_a_robot_that_just_stands(student: Maker, tmp_
     assert (payload["survives"], payload["fails"]) == (1.0, 60.0)
     assert payload["why"] != ""
     assert (tmp_path / "check/margins.png").is_file()
+
+
+def test_check_fails_a_policy_that_stands_where_it_should_walk(student: Maker, tmp_path: Path) -> None:
+    path = still(student("go2_flat", "mlp"), tmp_path / "policy.onnx")
+    assert run_words([str(path), "driver=sim", "seconds=2", "task=go2_flat"]) == 1
+    nominal = json.loads((tmp_path / "check/margins.json").read_text())["nominal"]
+    assert nominal["why"].startswith("does not follow: RMSE of the velocity")
+    assert nominal["excursions"]["driven"]["mean_command"][0] == pytest.approx(1.05, abs=0.01)
+    assert abs(nominal["excursions"]["driven"]["mean_twist"][0]) < 0.1
 
 
 def test_check_fails_a_policy_that_does_not_stand_at_all(student: Maker, tmp_path: Path) -> None:

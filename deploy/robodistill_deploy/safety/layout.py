@@ -30,7 +30,7 @@ class Layout:
         self, interface: InterfaceSpec, joints: Sequence[str], signals: Mapping[str, Sequence[str]]
     ) -> None:
         """Match every name; a missing, unknown or doubled one is an error that names it."""
-        binding.bind(interface, joints)  # refuses joints that the policy does not know, and the other way round
+        binding.check_joints(interface, joints)
         self.interface = interface
         self.joints = tuple(joints)
         self.signals = {name: tuple(elements) for name, elements in signals.items()}

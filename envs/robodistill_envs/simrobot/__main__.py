@@ -9,6 +9,7 @@ task by its name and takes the same options; docs/sim-robot.md lists them.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,17 @@ from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.simrobot.options import parse
 from robodistill_envs.simrobot.process import RobotProcess
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+"""YAML 1.2's number. PyYAML speaks 1.1, to which 1e-05 without a point is a word."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values; a number is what YAML 1.2, and so JSON, takes for one."""
+
+
+# behind PyYAML's own rules, which it asks first: integers stay integers
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def main(words: Sequence[str]) -> int:
@@ -42,8 +54,7 @@ def load_task(path: Path) -> TaskConfig:
     """Return the resolved task in a YAML or JSON file: the whole of it, or its key ``task``."""
     try:
         text = path.read_text()
-        # not every JSON is the same in YAML: PyYAML takes 1e-05 for a word
-        data: Any = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        data: Any = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RobodistillError(
             f"task={path}: no file with a resolved task; for a task by name: robodistill sim task=<name>"

@@ -45,6 +45,8 @@ class Robot:
     """[s] without a command after which the robot damps itself"""
     watchdog_kd: float = 2.0
     """[N m s/rad] it damps itself with"""
+    record: str = ""
+    """File that gets a row per physics step: state, sensors, the command that acted; see ``track``. Empty: none."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

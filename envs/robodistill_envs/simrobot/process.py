@@ -65,6 +65,7 @@ class RobotProcess:
         finally:
             self._link.close()
         _say({"excursions": self._report()})
+        self._robot.close()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopped = True
@@ -142,6 +143,7 @@ class RobotProcess:
             if key not in fields:
                 raise RobodistillError(f"restart: {unknown('key', key, fields)}")
         self._options = dataclasses.replace(self._options, **options)
+        self._robot.close()
         self._robot, self._greeting, self._late_s = SimRobot(self._task, self._options), None, 0.0
         self._link.publish(self._first())  # before the answer: who reads that finds the new robot
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -17,6 +18,7 @@ from robodistill_envs.model import FLOOR, build_model
 from robodistill_envs.simrobot.excursions import Excursions
 from robodistill_envs.simrobot.options import Robot
 from robodistill_envs.simrobot.sensing import Sensing
+from robodistill_envs.simrobot.track import TrackWriter
 
 Array = NDArray[np.float64]
 _SETTLE_S = 2.0
@@ -28,7 +30,7 @@ class SimRobot:
 
     def __init__(self, task: TaskConfig, options: Robot) -> None:
         self._options, self._dt = options, options.timestep
-        self.model = _model(task, options)
+        self.model = robot_model(task, options)
         self.data = mujoco.MjData(self.model)
         self.joints = robot_order(task)
         rng = np.random.default_rng(options.seed)
@@ -51,6 +53,7 @@ class SimRobot:
         self.excursions = Excursions(task, self.model, self._effort_limit)
         self._begin(task, rng)
         self.excursions = Excursions(task, self.model, self._effort_limit)
+        self._track = TrackWriter(Path(options.record), self.model, self.joints) if options.record else None
 
     @property
     def time(self) -> float:
@@ -73,17 +76,28 @@ class SimRobot:
         self.tick += 1
         error = self._active.position - self._position if self._active.kp.any() else None
         self.excursions.note(self.data, self.torque, error, self.time, self._dt)
+        if self._track:
+            self._track.add(
+                self.data, self.torque, self._active, time=self.time, tick=self.tick, damped=self.damped
+            )
 
     def read(self) -> Reading:
         """Return what the sensors say now."""
         return Reading(self.time, self.tick, self._sensing.measure(self.data, self.torque))
 
     def report(self) -> dict[str, Any]:
-        """Return the run's figures as plain values."""
+        """Return the run's figures as plain values; whoever reads them finds the file of ``record`` up to date."""
+        if self._track:
+            self._track.flush()
         return {
             "simulated_s": self.time, "commands": self.commands, "watchdog_trips": self.watchdog_trips,
             "damped": self.damped, "joints": list(self.joints), **self.excursions.to_dict(),
         }  # fmt: skip
+
+    def close(self) -> None:
+        """End the file of ``record``."""
+        if self._track:
+            self._track.close()
 
     def _gather(self, task: TaskConfig) -> None:
         """Find each joint's actuator, encoder and limits, in the robot's order."""
@@ -169,7 +183,7 @@ def _limp(joints: int, kd: float) -> Command:
     return Command(zero, zero, zero, np.full(joints, kd), zero)
 
 
-def _model(task: TaskConfig, options: Robot) -> mujoco.MjModel:
+def robot_model(task: TaskConfig, options: Robot) -> mujoco.MjModel:
     """Return the task's model with plain motors: the PD law, delays and noise are this module's own."""
     for part in task.robot.actions:
         if part.kind == "base_twist":

@@ -10,8 +10,9 @@ Anything above 1e-5 of a normalised unit fails, and the first that differs is na
   robodistill check runs/mine/policy.onnx driver=sim
 
 Runs the file as on a robot: runtime, safety filter and driver, against the simulated robot in a process of its own,
-faster than real time. Then one thing at a time is made worse (gain, delay, friction, payload, noise) until the robot
-falls or safety stops it.
+faster than real time: ahead, turning, sideways. Then one thing at a time is made worse (gain, delay, friction,
+payload, noise) until the robot no longer stands: it fell, its base sank below 60 % of its height, safety stopped it,
+or its velocity's RMSE against the command is above 1.5 times the task's target.
 
 Reads   the file, and the configuration of the run whose folder it lies in; task=<name> elsewhere.
 Writes  check/margins.json, margins.png beside the file: how far from nominal it stands, and what ended it there.
@@ -19,8 +20,9 @@ Exits with 1 when it does not even stand on the nominal robot.
 
 Keys    only=payload,noise      some of gain_up, gain_down, delay, friction, payload, noise
         payload=1,2,4           levels of one of them, growing
-        seconds=12              how long the policy drives in each run, under a fixed sequence of commands
-        bisect=1                how often the gap between standing and falling is halved
+        seconds=6               how long the policy drives in each run, under a fixed sequence of commands
+        bisect=3                how often the gap between standing and falling is halved
+        tracking=1.5            how many times the task's targets the errors of tracking may be
         seed=0                  of the noise
         out=<folder>            where to write
 Other keys change the task.
@@ -44,7 +46,7 @@ def run(config: RunConfig) -> int:
     return work(config, "check", only="check")
 
 
-_KEYS = {"driver": "", "only": "", "seconds": "12", "bisect": "1", "seed": "0", "out": ""}
+_KEYS = {"driver": "", "only": "", "seconds": "6", "bisect": "3", "tracking": "1.5", "seed": "0", "out": ""}
 
 
 def run_words(words: list[str]) -> int:
@@ -70,13 +72,13 @@ def run_words(words: list[str]) -> int:
     rest = [word for word, pair in zip(words[1:], pairs, strict=True) if pair[0] not in given]
     folder = Path(keys["out"]) if keys["out"] else path.parent / "check"
     task = _write_task(folder, path, policy.spec.interface.task, rest)
-    with Bench(policy, task, seconds, seed) as bench:
+    with Bench(policy, task, seconds, seed, _number("tracking", keys)) as bench:
         Progress.say("the whole procedure on the nominal robot, from lying")
         nominal = bench.nominal()
         margins = []
         for name, sweep in sweeps.items() if nominal.stood else ():
             Progress.say(f"{name}: {', '.join(f'{level:g}' for level in sweep.levels)}")
-            margins.append(measure(sweep, name, bench.perturbed, bisect))
+            margins.append(measure(bench.known(sweep), name, bench.perturbed, bisect))
     about = {"verb": "check", "driver": "sim", "policy": str(path), "seconds": seconds, "seed": seed}
     files = write_margins(folder, margins_dict(nominal, margins, **about), margins)
     console = Console(highlight=False)

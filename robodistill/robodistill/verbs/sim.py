@@ -15,6 +15,7 @@ Keys    link=udp                how it is talked to: docs/udp.md; the link's own
                                 what is different about it; docs/sim-robot.md
         timestep=0.002          [s] of a physics step; the PD law is computed at each
         watchdog=0.1            [s] without a command after which it damps itself
+        record=                 file that gets a row per physics step: truth, sensors, the command that acted
         seconds=0               [s] after which it ends; 0 runs until Ctrl-C
 """
 

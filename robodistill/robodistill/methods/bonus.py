@@ -1,0 +1,29 @@
+"""Dense rewards to learn by where the task's own are sparse; their weight falls to 0, and evaluation never has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from robodistill.segment import Segment
+from robodistill_deploy.errors import RobodistillError, unknown
+
+
+def approach(
+    segment: Segment, networks: Mapping[str, nn.Module], *, group: str, element: int, low: float, high: float
+) -> Tensor:
+    """Return (T, N) in 0..1: how far one element of a group has come on the straight way from ``low`` to ``high``.
+
+    Both are in the group's own scale, and ``high`` may be the lower number. The cosine of an angle from -1 to 1 is
+    the uprightness (1 + cos) / 2; a speed from 0 to what a task asks for is the share of it. It is read where a step
+    begins, which the step before has led to.
+    """
+    if group not in segment.obs:
+        raise RobodistillError(f"bonus: {unknown('group', group, segment.obs)}")
+    observed = segment.obs[group]
+    if not 0 <= element < observed.shape[-1]:
+        raise RobodistillError(f"bonus: group {group!r} has elements 0..{observed.shape[-1] - 1}, not {element}")
+    if low == high:
+        raise RobodistillError(f"bonus: low and high must differ, both are {low}")
+    return ((observed[..., element] - low) / (high - low)).clamp(0.0, 1.0)

@@ -9,17 +9,13 @@ import torch
 
 from robodistill.config import compose
 from robodistill.decode import decode
-from robodistill.methods.bonus import approach
+from robodistill.methods.bonus import approach, swing_energy
 from robodistill.segment import Segment
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
-from robodistill_envs.vector import Disturbances, VecEnv
+from robodistill_envs.vector import VecEnv
 
-ENDS = {
-    "dmc_pendulum": ("orientation", 1, -1.0, 1.0),
-    "dmc_finger": ("joint_vel", 2, 0.0, -2.0),
-}
-"""Task -> term, element of it, where the bonus is 0 and where it is 1."""
+TASKS = ("dmc_finger", "dmc_pendulum")
 
 
 def segment_of(values: torch.Tensor) -> Segment:
@@ -41,6 +37,19 @@ def test_it_ends_at_both_ends_and_may_go_down() -> None:
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.25, 1.0, 1.0]]))
 
 
+def test_energy_is_full_on_every_way_that_ends_at_rest_on_top() -> None:
+    """From any angle the speed that just reaches the top, w0 sqrt(2 (1 - cos)), by energy conservation."""
+    angle = torch.linspace(-math.pi, math.pi, 9)
+    speed = torch.sqrt(2.0 * (1.0 - angle.cos())) / 1.5
+    segment = segment_of(torch.stack((angle.cos(), speed), dim=-1).unsqueeze(0))
+    params = {"group": "sensors", "cosine": 0, "speed": 1, "unit": 1.5}
+    torch.testing.assert_close(swing_energy(segment, {}, **params), torch.ones(1, 9))  # pyright: ignore[reportArgumentType]
+    # hanging at rest, turning over fast, and half of the energy on the way up
+    others = segment_of(torch.tensor([[[-1.0, 0.0], [1.0, 2.0], [0.0, 0.0]]]))
+    found = swing_energy(others, {}, **{**params, "unit": 1.0})  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.5]]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"group": "sensor"}, "did you mean 'sensors'"), ({"element": 2}, r"elements 0\.\.1, not 2"),
@@ -52,20 +61,24 @@ def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> 
         approach(segment_of(torch.zeros(2, 3, 2)), {}, **params)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("name", sorted(ENDS))
+@pytest.mark.parametrize("name", TASKS)
 def test_the_recipes_read_the_element_that_they_mean(name: str) -> None:
     """The recipe counts elements of a group; here they are looked up by the term's name, and the weight ends at 0."""
     pytest.importorskip("dm_control")
     config = decode(RunConfig, compose([f"task={name}"]))
-    (hook,) = config.teacher.method.shape.values()
-    env = VecEnv(config.task, 1, threads=1, disturbances=Disturbances(False, False, False, False))
-    term, element, low, high = ENDS[name]
-    start = 0
-    for each in env.spec.terms("sensors"):
-        if each.name == term:
-            break
-        start += each.dim
-    assert hook.params == {"group": "sensors", "element": start + element, "low": low, "high": high}
-    assert hook.weight_at(0.0) > 0.0
-    assert hook.weight_at(1.0) == 0.0
-    assert hook.end < 1.0  # the last part of the training is by the suite's reward alone
+    spec = VecEnv(config.task, 1, threads=1).spec
+    at: dict[str, int] = {}
+    for term in spec.terms("sensors"):
+        at[term.name] = sum(other.dim for other in spec.terms("sensors")[: len(at)])
+    for hook in config.teacher.method.shape.values():
+        assert hook.weight_at(0.0) > 0.0
+        assert hook.weight_at(1.0) == 0.0
+        assert hook.end < 1.0  # the last part of the training is by the suite's reward alone
+    shape = config.teacher.method.shape
+    if name == "dmc_finger":
+        assert shape["spin"].params["element"] == at["joint_vel"] + 2
+    else:
+        assert shape["upright"].params["element"] == shape["energy"].params["cosine"] == at["orientation"] + 1
+        assert shape["energy"].params["speed"] == at["joint_vel"]
+        (speed,) = (term for term in spec.terms("sensors") if term.name == "joint_vel")
+        assert shape["energy"].params["unit"] == pytest.approx(1.0 / speed.scale[0] / math.sqrt(9.81 / 0.5), rel=0.01)

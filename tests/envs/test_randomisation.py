@@ -117,7 +117,8 @@ def test_every_parameter_reaches_physics_or_sensors(name: str, make_env: MakeEnv
             each.reset(5)
         generator = torch.Generator().manual_seed(0)
         # long enough for what shows in a contact or in speed to show, where no contact is made at the start
-        assert any(differ(reference, env, action) for action in 0.7 * torch.randn(STEPS, 2, 12, generator=generator)), key
+        actions = 0.7 * torch.randn(STEPS, 2, 12, generator=generator)
+        assert any(differ(reference, env, action) for action in actions), key
 
 
 def test_the_start_is_drawn_within_its_ranges(make_env: MakeEnv) -> None:

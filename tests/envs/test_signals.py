@@ -84,7 +84,8 @@ def test_noise_has_the_size_that_the_task_says(name: str, make_env: MakeEnv) -> 
         sigma = env.task.signals.get(signal, SignalConfig()).noise
         stacked = torch.stack(seen)  # (time, worlds, elements)
         count = stacked.numel()
-        assert float(stacked.std()) == pytest.approx(sigma, rel=4.0 / math.sqrt(2.0 * count) + 0.02, abs=ROUNDED), signal
+        near = 4.0 / math.sqrt(2.0 * count) + 0.02
+        assert float(stacked.std()) == pytest.approx(sigma, rel=near, abs=ROUNDED), signal
         assert abs(float(stacked.mean())) <= 5.0 * sigma / math.sqrt(count) + ROUNDED, signal
         if sigma:  # fresh in every tick and world
             assert abs(float((stacked[1:] * stacked[:-1]).mean())) < 5.0 * sigma**2 / math.sqrt(count)

@@ -44,7 +44,7 @@ class Settings:
 
 
 def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
-    """Return all cells, seed by seed, so that a table of fewer seeds comes early; nothing has run when one is refused."""
+    """Return all cells, seed by seed: a table of few comes early. Nothing has run when a name or a value is refused."""
     own = [word.partition("=")[2] for word in words if word.startswith(f"{FOLDER_KEY}=")]
     there = groups(own[-1] if own else None)
     for task in settings.tasks:

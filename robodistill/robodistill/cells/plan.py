@@ -123,7 +123,8 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
     words = [_word(f"student.method.collect.{key}", collect[key]) for key in RL_COLLECT if key in collect]
     words.append(_word("student.critic_hidden", theirs["critic_hidden"]))
     # what makes a sparse reward learnable is the task's as well
-    words += [_word(f"student.method.shape.{name}", hook) for name, hook in (theirs["method"].get("shape") or {}).items()]
+    bonuses = theirs["method"].get("shape") or {}
+    words += [_word(f"student.method.shape.{name}", hook) for name, hook in bonuses.items()]
     if "init_std" in theirs["policy"]:
         words.append(_word("student.policy.init_std", theirs["policy"]["init_std"]))
     model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))

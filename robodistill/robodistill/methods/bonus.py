@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from robodistill.segment import Segment
@@ -35,6 +36,20 @@ def swing_energy(
     """
     cos, turns = _observed(segment, group, cosine), unit * _observed(segment, group, speed)
     return (1.0 - 0.5 * (0.5 * turns.square() + cos - 1.0).abs()).clamp_min(0.0)
+
+
+def swing_work(
+    segment: Segment, networks: Mapping[str, nn.Module], *, group: str, cosine: int, speed: int, unit: float
+) -> Tensor:
+    """Return (T, N): by how much each step raises ``swing_energy``, so that an action is paid at once.
+
+    It is potential-based (Ng, Harada, Russell 1999) up to the discount, and but for a segment's last step, whose
+    successor is not in it, and an episode's last one: those have 0.
+    """
+    level = swing_energy(segment, networks, group=group, cosine=cosine, speed=speed, unit=unit)
+    work = torch.zeros_like(level)
+    work[:-1] = (level[1:] - level[:-1]).masked_fill(segment.resets[1:], 0.0)
+    return work
 
 
 def _observed(segment: Segment, group: str, element: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from robodistill.config import compose
 from robodistill.decode import decode
-from robodistill.methods.bonus import approach, swing_energy
+from robodistill.methods.bonus import approach, swing_energy, swing_work
 from robodistill.segment import Segment
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
@@ -48,6 +48,14 @@ def test_energy_is_full_on_every_way_that_ends_at_rest_on_top() -> None:
     others = segment_of(torch.tensor([[[-1.0, 0.0], [1.0, 2.0], [0.0, 0.0]]]))
     found = swing_energy(others, {}, **{**params, "unit": 1.0})  # pyright: ignore[reportArgumentType]
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.5]]))
+
+
+def test_work_is_the_gain_in_energy_and_none_across_a_reset() -> None:
+    cosines = torch.tensor([-1.0, -0.5, 0.5, -1.0, 0.0]).view(5, 1)
+    segment = segment_of(torch.stack((cosines, torch.zeros(5, 1)), dim=-1))
+    segment.resets[3] = True
+    found = swing_work(segment, {}, group="sensors", cosine=0, speed=1, unit=1.0)
+    torch.testing.assert_close(found, torch.tensor([0.25, 0.5, 0.0, 0.5, 0.0]).view(5, 1))
 
 
 @pytest.mark.parametrize(

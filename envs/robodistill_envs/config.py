@@ -225,6 +225,8 @@ class RangeConfig:
     """[s] Time-outs bootstrap, so shorter episodes only begin more often: exploration where rewards are sparse."""
     reset: ResetConfig | None = None
     """Where episodes begin."""
+    practice: bool = False
+    """Made to practise in, not to judge by: evaluated only where it is named."""
 
     def __post_init__(self) -> None:
         """Refuse times that are none."""

@@ -13,6 +13,7 @@ import mujoco
 import robodistill_envs
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_envs.config import ActionConfig, SensorConfig, TaskConfig, spread
+from robodistill_envs.motor_config import MotorConfig
 from robodistill_envs.motors import ROTOR, add_motor, motor_values, motors_of, set_dc_motor
 
 FLOOR = "floor"
@@ -126,6 +127,8 @@ def _check_actuators(spec: mujoco.MjSpec, task: TaskConfig) -> None:
     named = [name for action in task.robot.actions for name in action.names]
     if named != there:
         raise SpecError(f"robot {task.robot.name!r}: its actions must name {', '.join(there)}, got {', '.join(named)}")
+    if task.robot.motors != MotorConfig():
+        raise SpecError(f"robot {task.robot.name!r}: the model file's own actuators take no motors; leave motors out")
     if task.delayed:
         raise SpecError(f"task {task.name!r}: the model file's own actuators have no delays; set delayed: false")
 

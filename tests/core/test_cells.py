@@ -65,11 +65,47 @@ def test_reinforcement_learning_has_the_tasks_settings_whoever_learns() -> None:
     ]["epochs"]
 
 
-def test_where_training_begins_is_the_tasks_too() -> None:
-    words = ("teacher.method.collect.reset={joint_position: 0.5, joint_range: {hinge: [-1.0, 1.0]}}",)
+EASY = "task.ranges={easy: {practice: true, reset: {joint_position: 0.1}}, hard: {reset: {joint_position: 0.5}}}"
+BONUS = 'teacher.method.shape={tall: {type: "robodistill.methods.bonus:approach", weight: 0.5, final_weight: 0.0, params: {group: sensors, element: 0, low: -1.0, high: 1.0}}}'  # noqa: E501
+
+
+def test_where_training_begins_and_what_helps_it_are_the_tasks_too() -> None:
+    words = (EASY, "teacher.method.collect.range=easy", BONUS, "teacher.critic_hidden=[24]")
     config = config_of(plan("ppo_dr", TASK, 0, Budget(words=words)))
-    wanted = {"joint_position": 0.5, "joint_range": {"hinge": [-1.0, 1.0]}}
-    assert config["student"]["method"]["collect"]["reset"] == wanted
+    assert config["student"]["method"]["collect"]["range"] == "easy"
+    assert config["student"]["critic_hidden"] == [24]
+    bonus = config["student"]["method"]["shape"]["tall"]
+    assert bonus == config["teacher"]["method"]["shape"]["tall"]
+    assert (bonus["type"], bonus["params"]["low"]) == ("robodistill.methods.bonus:approach", -1.0)
+    taught = config_of(plan("dagger", TASK, 0, Budget(words=words)))["student"]
+    assert taught["method"]["collect"].get("range", "train") == "train"  # imitation practises nothing
+    assert "shape" not in taught["method"]
+
+
+def test_what_is_for_practice_is_not_judged_by_unless_named() -> None:
+    ranges = {given: config_of(plan("ppo_dr", TASK, 0, Budget(ranges=given, words=(EASY,))))["evaluate"]["ranges"]
+              for given in (None, ("easy",))}  # fmt: skip
+    assert ranges == {None: ["hard"], ("easy",): ["easy"]}
+
+
+def test_exploration_is_the_recipes_where_it_says_so_and_else_the_methods() -> None:
+    key = "teacher.method.phases.ppo.losses.entropy"
+    for method in ("ppo_dr", "hib", "cts"):
+        own = compose(["task=" + TASK, f"method@student.method={method}"])["student"]["method"]["phases"]["ppo"]
+        assert own["losses"]["entropy"]["weight"] > 0.0
+        for words, wanted in (((f"{key}.weight=0.0",), own["losses"]["entropy"]), ((f"{key}.weight=0.5",), None)):
+            found = config_of(plan(method, TASK, 0, Budget(words=words)))["student"]["method"]["phases"]["ppo"]
+            if wanted is None:
+                wanted = {**own["losses"]["entropy"], "weight": 0.5, "final_weight": None}
+            assert found["losses"]["entropy"] == wanted
+
+
+def test_cells_come_seed_by_seed() -> None:
+    cells = cells_of(Settings((TASK, "pendulum_swingup"), methods=("bc", "rma"), seeds=(3, 1)), [])
+    assert [cell.seed for cell in cells] == [3] * 4 + [1] * 4
+    assert [(cell.task, cell.method) for cell in cells[:4]] == [
+        (task, method) for task in (TASK, "pendulum_swingup") for method in ("bc", "rma")
+    ]
 
 
 def test_a_cell_is_known_by_what_its_figures_depend_on() -> None:

@@ -94,11 +94,17 @@ def test_metrics(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- in the environment ------------------------------------------------------------------------
 
 
+WORLDS = 8
+
+
 @pytest.mark.parametrize("name", sorted(groups()["task"]))
 def test_the_environment_adds_weighted_rates(name: str, make_env: MakeEnv) -> None:
     """reward = dt * sum of weight * value, at the instant before any reset; each term is logged by itself."""
-    env = make_env(name, 3)
+    env = make_env(name, WORLDS)
     env.reset(0)
+    if not env.task.reset.height:  # without a free base all joints at speed break nothing, and meet sparse rewards
+        speeds = env.engine.state("qvel")
+        speeds[:] = 30.0 * (2.0 * torch.rand(speeds.shape, generator=torch.Generator().manual_seed(1)) - 1.0)
     expected: list[Tensor] = []
 
     def account() -> None:
@@ -108,7 +114,7 @@ def test_the_environment_adds_weighted_rates(name: str, make_env: MakeEnv) -> No
     env.before_reset = account
     generator = torch.Generator().manual_seed(0)
     for _ in range(12):
-        _, reward, *_ = env.step(torch.randn(3, env.action_dim, generator=generator))
+        _, reward, *_ = env.step(torch.randn(WORLDS, env.action_dim, generator=generator))
         assert torch.allclose(reward, expected[-1].sum(dim=1), atol=1e-6)
-        assert reward.abs().max() > 0.0
-    assert (torch.stack(expected).abs().amax(dim=(0, 1)) > 0.0).sum() >= len(env.task.rewards) - 2
+    paid = torch.stack(expected).abs().amax(dim=(0, 1)) > 0.0
+    assert paid.sum() >= max(1, len(env.task.rewards) - 2)

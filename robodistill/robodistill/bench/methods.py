@@ -27,7 +27,7 @@ class Settings:
     steps: int = 0
     """Environment steps of a cell; 0 is what the recipe gives teacher and student together."""
     ranges: tuple[str, ...] | None = None
-    """Ranges to evaluate under beside the task's own; None is all that it has."""
+    """Ranges to evaluate under beside the task's own; None is all that it has, but for those made to practise in."""
     jobs: int = 1
     """Cells at once, each on one thread."""
     folder: str = "runs/bench_methods"
@@ -44,7 +44,7 @@ class Settings:
 
 
 def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
-    """Return all cells; nothing has run when a name or a value is refused."""
+    """Return all cells, seed by seed: a table of few comes early. Nothing has run when a name or a value is refused."""
     own = [word.partition("=")[2] for word in words if word.startswith(f"{FOLDER_KEY}=")]
     there = groups(own[-1] if own else None)
     for task in settings.tasks:
@@ -52,7 +52,7 @@ def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
             raise RobodistillError(f"bench methods: {unknown('task', task, there['task'])}")
     budget = Budget(settings.steps, settings.ranges, tuple(words))
     methods = methods_of(settings.methods, there["method"])
-    return [plan(m, t, s, budget) for t in settings.tasks for s in settings.seeds for m in methods]
+    return [plan(m, t, s, budget) for s in settings.seeds for t in settings.tasks for m in methods]
 
 
 def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -60,18 +60,26 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
     cells, folder = cells_of(settings, words), Path(settings.folder)
     missing = [cell for cell in cells if not cell.done(folder)]
     say(f"{len(cells)} cells, {len(cells) - len(missing)} of them done before, {settings.jobs} at a time")
-    teachers = {cell.teacher: teacher_job(cell, folder) for cell in missing}
-    broken = {job.folder for job in perform(list(teachers.values()), settings.jobs, say)}
-    ready = [cell for cell in missing if folder / "teachers" / cell.teacher not in broken]
-    perform([cell_job(cell, folder) for cell in ready], settings.jobs, say)
-    rows = rows_of(cells, folder)
+    rows, paths = rows_of(cells, folder), list[Path]()
+    for seed in settings.seeds:  # a table after each seed: hours lie between them
+        _run([cell for cell in missing if cell.seed == seed], settings, say)
+        rows = rows_of(cells, folder)
+        paths = write_results(rows, Path(settings.out or folder), _about(settings, words))
     for row in rows:
         told = "  ".join(f"{name} {row.mean(name, 'score'):.3f}" for name in row.figures)
         say(f"{row.task:<20} {row.rank or '-':>3} {row.method:<16} {told or 'no result'}")
-    paths = write_results(rows, Path(settings.out or folder), _about(settings, words))
     for path in paths:
         say(str(path))
     return {"cells": len(cells), "done": sum(row.seeds for row in rows), "files": [str(path) for path in paths]}
+
+
+def _run(cells: Sequence[Cell], settings: Settings, say: Callable[[str], None]) -> None:
+    """Train what these cells need: their teachers, each once, then the cells whose teacher is there."""
+    folder = Path(settings.folder)
+    teachers = {cell.teacher: teacher_job(cell, folder) for cell in cells}
+    broken = {job.folder for job in perform(list(teachers.values()), settings.jobs, say)}
+    ready = [cell for cell in cells if folder / "teachers" / cell.teacher not in broken]
+    perform([cell_job(cell, folder) for cell in ready], settings.jobs, say)
 
 
 def _about(settings: Settings, words: Sequence[str]) -> dict[str, Any]:

@@ -17,9 +17,7 @@ from robodistill_deploy.errors import RobodistillError, unknown
 
 SURROGATE = "robodistill.losses:surrogate"
 """The loss by which a phase is one of reinforcement learning."""
-RL_COLLECT = (
-    "num_envs", "steps", "gamma", "lam", "reward_scale", "episode_s", "reset", "curriculum_start", "curriculum_share",
-)  # fmt: skip
+RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
 _FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline")
@@ -32,7 +30,7 @@ class Budget:
     steps: int = 0
     """Environment steps of everything that a method's policy costs; 0 is the recipe's teacher and student together."""
     ranges: tuple[str, ...] | None = None
-    """Ranges to evaluate under; None is all that the task has."""
+    """Ranges to evaluate under; None is all that the task has, but for those made to practise in."""
     words: tuple[str, ...] = ()
     """Further ``key=value`` words for every cell."""
 
@@ -100,8 +98,10 @@ def _composed(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _ranges(config: Mapping[str, Any], budget: Budget) -> list[str]:
-    there = list(config["task"].get("ranges") or {})
-    return there if budget.ranges is None else [name for name in budget.ranges if name in there]
+    there: Mapping[str, Mapping[str, Any]] = config["task"].get("ranges") or {}
+    if budget.ranges is None:
+        return [name for name, found in there.items() if not found.get("practice")]
+    return [name for name in budget.ranges if name in there]
 
 
 def _budget_words(config: Mapping[str, Any], budget: Budget) -> list[str]:
@@ -121,15 +121,26 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
         return []
     collect = theirs["method"]["collect"]
     words = [_word(f"student.method.collect.{key}", collect[key]) for key in RL_COLLECT if key in collect]
+    words.append(_word("student.critic_hidden", theirs["critic_hidden"]))
+    # what makes a sparse reward learnable is the task's as well
+    bonuses = theirs["method"].get("shape") or {}
+    words += [_word(f"student.method.shape.{name}", hook) for name, hook in bonuses.items()]
     if "init_std" in theirs["policy"]:
         words.append(_word("student.policy.init_std", theirs["policy"]["init_std"]))
     model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))
     for name, phase in phases.items():
         words += [_word(f"student.method.phases.{name}.{key}", model[key]) for key in RL_PHASE if key in model]
-        if "entropy" in phase["losses"] and "entropy" in model["losses"]:
-            given = {k: v for k, v in model["losses"]["entropy"].items() if k in ("weight", "final_weight")}
-            words += [_word(f"student.method.phases.{name}.losses.entropy.{k}", v) for k, v in given.items()]
+        words += _entropy_words(name, phase, model)
     return words
+
+
+def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """Return the recipe's weight of entropy where it has one, else nothing: the method's own stands."""
+    theirs = model["losses"].get("entropy", {})
+    if "entropy" not in phase["losses"] or not theirs.get("weight"):
+        return []
+    given = {k: theirs.get(k) for k in ("weight", "final_weight")}
+    return [_word(f"student.method.phases.{name}.losses.entropy.{k}", v) for k, v in given.items()]
 
 
 def _learns_by_reward(phase: Mapping[str, Any]) -> bool:

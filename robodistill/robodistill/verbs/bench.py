@@ -16,7 +16,7 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         tasks=a,b  methods=c,d  bench methods: what to measure; without methods= all that train a student
         seeds=0,1,2             training seeds; three or more give intervals
         steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
-        ranges=ood,far          the tasks' ranges to evaluate under; all of them unless given
+        ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice
         jobs=1                  cells at once, each in a process with one thread
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given

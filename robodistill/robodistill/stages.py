@@ -18,7 +18,8 @@ from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, Zero
 from robodistill.evaluation.rollout import Rollout, roll_out
 from robodistill.export import Origin, export_policy
 from robodistill.files import read_json, write_json
-from robodistill.metrics import MetricsLog
+from robodistill.hacking import HackingWatch
+from robodistill.metrics import MetricsLog, read_metrics
 from robodistill.networks import (
     STUDENT,
     Saved,
@@ -58,10 +59,16 @@ def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunF
     trainer.threads, trainer.compiled = config.threads, config.compile
     trainer.resume(folder)
     log.truncate_to(trainer.iteration)
+    watch = HackingWatch(trainer.config.iterations)
+    for line in read_metrics(log.path):
+        watch.add(line)
     with Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:
 
         def report(iteration: int, env_steps: int, figures: dict[str, float]) -> None:
-            log.write(iteration, env_steps, figures)
+            split = watch.add({"iteration": iteration, **figures})
+            if split:
+                Progress.say(f"teacher hacking? {split.text}; stop by the return, or let the student drive more")
+            log.write(iteration, env_steps, {**figures, **watch.figures})
             progress.update(env_steps, {k: figures[k] for k in _SHOWN if k in figures})
 
         trainer.run(folder, report)

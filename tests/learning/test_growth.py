@@ -49,12 +49,16 @@ def eigenvalue(env: VecEnv) -> float:
     """Return the largest real part of the linearised upright pendulum without torque [1/s], from MuJoCo's own terms."""
     model = env.engine.model
     data = mujoco.MjData(model)
-    forces = []
-    for angle in (1e-4, -1e-4):
-        data.qpos[0] = angle
-        mujoco.mj_forward(model, data)
-        forces.append(float(data.qacc[0]))
-    pull, damping = (forces[0] - forces[1]) / 2e-4, float(model.dof_damping[0]) / float(data.qM[0])
+    slopes = []
+    for kind in ("qpos", "qvel"):
+        pulls = []
+        for moved in (1e-4, -1e-4):
+            mujoco.mj_resetData(model, data)
+            getattr(data, kind)[0] = moved
+            mujoco.mj_forward(model, data)
+            pulls.append(float(data.qacc[0]))
+        slopes.append((pulls[0] - pulls[1]) / 2e-4)
+    pull, damping = slopes[0], -slopes[1]
     return 0.5 * (-damping + math.sqrt(max(0.0, damping**2 + 4.0 * pull)))
 
 
@@ -83,13 +87,13 @@ def test_an_upright_pendulum_parts_at_the_rate_of_its_eigenvalue() -> None:
     found, expected = growth(0.0, ZeroDriver())
     assert expected > 1.0
     # later than that the worlds themselves have fallen
-    assert np.mean(found["median"][3:8]) == pytest.approx(expected, rel=0.1)
+    assert np.mean(found["median"][3:8]) == pytest.approx(expected, rel=0.02)
     assert found["direction"] == {name: pytest.approx([1.0] * len(found["time_s"])) for name in found["direction"]}
 
 
 def test_a_hanging_pendulum_and_a_held_one_come_together() -> None:
-    assert growth(math.pi, ZeroDriver())[0]["rate"]["mean"] < 0.3
-    assert growth(0.0, Held(5.0))[0]["rate"]["mean"] < -0.5
+    assert growth(math.pi, ZeroDriver())[0]["rate"]["mean"] < 0.1
+    assert growth(0.0, Held(5.0))[0]["rate"]["mean"] < -1.0
 
 
 def test_worlds_that_ended_are_left_out() -> None:

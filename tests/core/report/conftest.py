@@ -117,7 +117,7 @@ def make_diagnostics() -> dict[str, Any]:
         "agreement": {
             "error_over_sigma": interval(0.21, 0.01), "kl_teacher_student": interval(0.31, 0.02),
             "kl_student_teacher": interval(0.27, 0.02),
-            "by_action": {f"{leg}_{joint}_joint": interval(0.2, 0.01) for leg in ("FL", "FR") for joint in ("hip", "calf")},
+            "by_action": {name: interval(0.2, 0.01) for name in ("FL_hip_joint", "FL_calf_joint")},
         },
         "history": {"memory": True, "worlds": 96, "return": interval(26.9, 0.3), "reset": ablated, "shuffled": ablated},
         "failures": {"both": 6, "student_only": 4, "teacher_only": 1, "neither": 85,

@@ -34,6 +34,7 @@ class Diagnosis:
 
     def __init__(self, student: TorchDriver, teacher: TorchDriver, config: EvaluateConfig) -> None:
         self.student, self.teacher, self.config = student.policy, teacher.policy, config
+        self._sigma, self._own_sigma = (p.log_std.detach() for p in (self.teacher, self.student))
         self.watch = Watch(student, teacher.policy, config.seed)
         self._drivers = ablations(student.policy)
 
@@ -61,13 +62,13 @@ class Diagnosis:
         return result
 
     def _of_samples(self, samples: Samples, env: VecEnv) -> Figures:
-        sigma, resamples = self.teacher.log_std, self.config.bootstrap
+        sigma, resamples = self._sigma, self.config.bootstrap
         residual = (samples.teacher - samples.student) / sigma.exp()
         gap = irreducible_gap(samples.inputs, residual, samples.world, resamples)
         if gap:
             gap["by_action"] = dict(zip(action_names(env.spec), gap["by_action"], strict=True))
         return {
-            "agreement": action_agreement(samples, self.student.log_std, sigma, env.spec, resamples),
+            "agreement": action_agreement(samples, self._own_sigma, sigma, env.spec, resamples),
             "gap": gap,
             "sensitivity": sensitivity(samples, self.student, sigma, env.spec),
         }
@@ -80,7 +81,7 @@ class Diagnosis:
         def roll(driver: TorchDriver) -> Rollout:
             return roll_out(env, driver, config, tick_done)
 
-        return history_use(samples, self.teacher.log_std, student, roll, self._drivers, self.config.bootstrap)
+        return history_use(samples, self._sigma, student, roll, self._drivers, self.config.bootstrap)
 
     def _growth(self, make: Make, tick_done: Callable[[int], None]) -> Figures:
         policies: dict[str, Policy] = {TEACHER: self.teacher, STUDENT: self.student}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robodistill import gaussian
+from robodistill.agreement import agreement
+from robodistill.networks import STUDENT
 from robodistill.returns import gae
 from robodistill.segment import Segment, State, find
 from robodistill.settings import MethodConfig
@@ -118,7 +120,7 @@ class Collector:
         obs = {g: torch.stack([o[g] for o in seen]) for g in seen[0]}
         self.collected += 1
         segment = Segment(obs, torch.stack(resets), data, start_states, tuple(self.drivers))
-        figures = self._figures(episodes, segment)
+        figures = self._figures(episodes, segment) | agreement(segment, env.spec, STUDENT)
         if self._label_critic:
             self._add_label_values(self._label_critic, segment, ends)
         figures |= self._add_shape(segment, progress)

@@ -243,6 +243,8 @@ class EvaluateConfig:
     """Keep the episodes with the largest value of this parameter; empty keeps the first ones."""
     ranges: tuple[str, ...] = ()
     """The task's ranges to compare under as well; ``train`` is its own, which always comes first."""
+    diagnose: bool = True
+    """Also say where the student differs from its teacher and why, at a share of the comparison's cost."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -13,11 +13,13 @@ from robodistill import check as checking
 from robodistill.builders import student_networks, teacher_networks
 from robodistill.collect import Collector
 from robodistill.evaluation.compare import TEACHER, ZERO, compare, write_files
+from robodistill.evaluation.diagnostics.diagnose import Diagnosis
 from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, ZeroDriver
-from robodistill.evaluation.rollout import Rollout, roll_out
+from robodistill.evaluation.rollout import Look, Rollout, roll_out
 from robodistill.export import Origin, export_policy
 from robodistill.files import read_json, write_json
-from robodistill.metrics import MetricsLog
+from robodistill.hacking import HackingWatch
+from robodistill.metrics import MetricsLog, read_metrics
 from robodistill.networks import (
     STUDENT,
     Saved,
@@ -53,10 +55,16 @@ def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunF
     trainer.threads, trainer.compiled = config.threads, config.compile
     trainer.resume(folder)
     log.truncate_to(trainer.iteration)
+    watch = HackingWatch(trainer.config.iterations)
+    for line in read_metrics(log.path):
+        watch.add(line)
     with Progress(title, train.total_steps, start=trainer.env_steps, quiet=config.quiet) as progress:
 
         def report(iteration: int, env_steps: int, figures: dict[str, float]) -> None:
-            log.write(iteration, env_steps, figures)
+            split = watch.add({"iteration": iteration, **figures})
+            if split:
+                Progress.say(f"teacher hacking? {split.text}; stop by the return, or let the student drive more")
+            log.write(iteration, env_steps, {**figures, **watch.figures})
             progress.update(env_steps, {k: figures[k] for k in _SHOWN if k in figures})
 
         trainer.run(folder, report)
@@ -163,7 +171,13 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
     for name in others:
         within(config.task, name)  # a misspelt range shows before the first step
     drivers = _drivers(inputs)
-    result, rollouts = _compare(config, drivers, TRAIN)
+    student, teacher = drivers[STUDENT], drivers[TEACHER]
+    diagnosis = None
+    if settings.diagnose and isinstance(student, TorchDriver) and isinstance(teacher, TorchDriver):
+        diagnosis = Diagnosis(student, teacher, settings)
+    result, rollouts = _compare(config, drivers, TRAIN, diagnosis and diagnosis.watch)
+    if diagnosis is not None:
+        result["diagnostics"] = _diagnose(config, diagnosis, rollouts)
     if others:
         result["ranges"] = compare_ranges(config, drivers, others)
     write_files(folder.path, result, rollouts, config.task.control_dt)
@@ -192,8 +206,18 @@ def _drivers(inputs: Inputs) -> dict[str, Driver]:
     return {**drivers, ZERO: ZeroDriver()}
 
 
+def _diagnose(config: RunConfig, diagnosis: Diagnosis, rollouts: Mapping[str, Rollout]) -> dict[str, Any]:
+    """Return what the student's rollout, and a few more, tell about it."""
+
+    def make(worlds: int) -> VecEnv:
+        return VecEnv(config.task, worlds, seed=config.evaluate.seed, threads=set_threads(config.threads))
+
+    with Progress("diagnose", diagnosis.ticks(config.task.max_steps), quiet=config.quiet) as progress:
+        return diagnosis.figures(make, rollouts, progress.update)
+
+
 def _compare(
-    config: RunConfig, drivers: Mapping[str, Driver], name: str
+    config: RunConfig, drivers: Mapping[str, Driver], name: str, watch: Look | None = None
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
     """Compare the drivers on the same worlds, drawn from the task's range ``name``."""
     settings, order, ticks = config.evaluate, list(drivers), config.task.max_steps
@@ -201,7 +225,9 @@ def _compare(
     env = VecEnv(task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
     title = "evaluate" if name == TRAIN else f"evaluate {name}"
     with Progress(title, ticks * len(order), quiet=config.quiet) as progress:
-        return compare(env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1))
+        return compare(
+            env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1), watch
+        )
 
 
 def compare_ranges(config: RunConfig, drivers: Mapping[str, Driver], names: Sequence[str]) -> dict[str, Any]:

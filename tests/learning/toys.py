@@ -33,7 +33,7 @@ class Toy:
         self.generator = torch.Generator().manual_seed(seed)
         self.progress, self.reward_names = 1.0, ["reward"]
         self.task = SimpleNamespace(control_dt=1.0)
-        self.spec = SimpleNamespace(groups={}, actions=(SimpleNamespace(mirror=None),))
+        self.spec = SimpleNamespace(groups={}, actions=(SimpleNamespace(mirror=None, names=("action",)),))
 
     def reset(self, stagger: bool = False) -> dict[str, Tensor]:
         self.state = self.begin(self.num_envs, self.generator)

@@ -11,8 +11,9 @@ import numpy as np
 from robodistill.evaluation import statistics
 from robodistill.evaluation.drivers import Driver
 from robodistill.evaluation.probe import privileged_r2
-from robodistill.evaluation.rollout import Rollout, as_arrays, roll_out
+from robodistill.evaluation.rollout import Look, Rollout, as_arrays, roll_out
 from robodistill.files import write_json, writing
+from robodistill.networks import STUDENT
 from robodistill.settings import EvaluateConfig
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.vector import VecEnv
@@ -39,11 +40,20 @@ def _metrics(rollout: Rollout, task: TaskConfig, config: EvaluateConfig) -> dict
 
 
 def compare(
-    env: VecEnv, drivers: Mapping[str, Driver], config: EvaluateConfig, progress: Callable[[str, int], None]
+    env: VecEnv,
+    drivers: Mapping[str, Driver],
+    config: EvaluateConfig,
+    progress: Callable[[str, int], None],
+    watch: Look | None = None,
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
-    """Roll out every driver on the same seed; return the figures of ``evaluation.json`` and the rollouts."""
+    """Roll out every driver on the same seed; return the figures of ``evaluation.json`` and the rollouts.
+
+    ``watch`` is shown the student's ticks.
+    """
     rollouts = {
-        name: roll_out(env, driver, config, lambda tick, n=name: progress(n, tick))
+        name: roll_out(
+            env, driver, config, lambda tick, n=name: progress(n, tick), watch if name == STUDENT else None
+        )
         for name, driver in drivers.items()
     }
     returns = {name: rollout.returns.numpy() for name, rollout in rollouts.items()}
@@ -63,8 +73,8 @@ def compare(
             if name not in (TEACHER, ZERO):
                 columns = (reached, returns[TEACHER], returns[ZERO])
                 result["score"][name] = statistics.bootstrap(statistics.score, columns, config.bootstrap)
-    if "student" in rollouts:
-        result |= privileged_r2(rollouts["student"], env.spec)
+    if STUDENT in rollouts:
+        result |= privileged_r2(rollouts[STUDENT], env.spec)
     return result, rollouts
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robodistill_deploy import runtime
 from robodistill_envs.vector import VecEnv
+from robodistill_policies.encoders.base import State
 from robodistill_policies.policy import Policy
 
 
@@ -45,14 +46,18 @@ class TorchDriver(Driver):
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.state: State = {}
+        self.before: State = {}
+        """The policy state before the last tick."""
 
     def start(self, env: VecEnv) -> None:
         """Take the initial policy state."""
-        self.state = self.policy.initial_state(env.num_envs)
+        self.state = self.before = self.policy.initial_state(env.num_envs)
 
     @torch.no_grad()
     def act(self, env: VecEnv, obs: dict[str, Tensor]) -> Tensor:
         """Return the mean action."""
+        self.before = self.state
         output, self.state = self.policy.step(obs, self.state)
         self.latent = output.latent
         return output.mean

@@ -132,16 +132,20 @@ def recorded_worlds(env: VecEnv, config: EvaluateConfig) -> Tensor:
     return torch.arange(min(config.record, env.num_envs))
 
 
+Look = Callable[[int, dict[str, Tensor], Tensor], None]
+"""Is shown each tick, the observation that the driver has just acted on, and which worlds are alive, (E,) bool."""
+
+
 def roll_out(
-    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]
+    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None], watch: Look | None = None
 ) -> Rollout:
     """Return one episode in each world of ``env``; ``tick_done`` is told of progress."""
     with one_thread():
-        return _roll_out(env, driver, config, tick_done)
+        return _roll_out(env, driver, config, tick_done, watch)
 
 
 def _roll_out(
-    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None]
+    env: VecEnv, driver: Driver, config: EvaluateConfig, tick_done: Callable[[int], None], watch: Look | None
 ) -> Rollout:
     obs = env.reset(seed=config.seed)
     driver.start(env)
@@ -160,6 +164,8 @@ def _roll_out(
             action = driver.act(env, obs)
             if tick % PROBE_EVERY == 0 and driver.latent is not None and driver.latent.shape[1]:
                 _sample(samples, obs, driver.latent, alive)
+            if watch is not None:
+                watch(tick, obs, alive)
             recorder.add(alive)
             obs, reward, terminated, truncated, _ = env.step(action)
             returns += reward * alive

@@ -95,3 +95,16 @@ def t_coverage(t: float, freedom: int) -> float:
         total += term
         term *= cosine**2 * (2 * k + 1 + odd) / (2 * k + 2 + odd)
     return 2.0 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+
+_Z95 = 1.959964
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float, float]:
+    """Return the share and its 95% Wilson score interval (Wilson 1927, eq. 3); nan without trials."""
+    if trials == 0:
+        return math.nan, math.nan, math.nan
+    share, z2 = successes / trials, _Z95**2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    return share, max(0.0, middle - half), min(1.0, middle + half)

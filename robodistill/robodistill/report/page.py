@@ -10,6 +10,7 @@ from robodistill.files import write_text
 from robodistill.report.inputs import Inputs, load_inputs
 from robodistill.report.sections.behaviour import tracking
 from robodistill.report.sections.conditions import by_parameter, errors
+from robodistill.report.sections.diagnostics import diagnostics
 from robodistill.report.sections.headline import headline, title_of
 from robodistill.report.sections.origin import check, configuration, provenance
 from robodistill.report.sections.ranges import by_range
@@ -22,7 +23,7 @@ REPORT = "report.html"
 NAVIGATION = (
     ("result", "Result"), ("comparison", "Policies"), ("training", "Training"), ("rewards", "Rewards"),
     ("tracking", "Tracking"), ("parameters", "Parameters"), ("errors", "Errors"), ("latent", "Latent"),
-    ("check", "Check"), ("config", "Config"), ("provenance", "Provenance"),
+    ("diagnostics", "Diagnostics"), ("check", "Check"), ("config", "Config"), ("provenance", "Provenance"),
 )  # fmt: skip
 # The browser itself refuses whatever would leave the file.
 POLICY = (
@@ -53,8 +54,8 @@ def render_page(inputs: Inputs, video: Path | None, caption: str) -> str:
     """Return the whole page as text; ``caption`` stands under the video, or says why there is none."""
     body = "".join((
         headline(inputs, video, caption), comparison(inputs), by_range(inputs), training(inputs), rewards(inputs),
-        tracking(inputs), by_parameter(inputs), errors(inputs), latent(inputs), check(inputs), configuration(inputs),
-        provenance(inputs),
+        tracking(inputs), by_parameter(inputs), errors(inputs), latent(inputs), diagnostics(inputs), check(inputs),
+        configuration(inputs), provenance(inputs),
     ))  # fmt: skip
     return shell(title_of(inputs), NAVIGATION, body)
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_Z95 = 1.959964
-
 
 @dataclass(frozen=True)
 class Bins:
@@ -41,16 +39,6 @@ class Bins:
         digits = max(0, math.ceil(-math.log10(max(width, 1e-12)))) + (width < 1)
         texts = [f"{edge:.{digits}f}".replace("-", "−") for edge in self.edges + 0.0]
         return [f"{a} to {b}" for a, b in pairwise(texts)]
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float, float]:
-    """Return the share and its 95% Wilson score interval (Wilson 1927, eq. 3); nan without trials."""
-    if trials == 0:
-        return math.nan, math.nan, math.nan
-    share, z2 = successes / trials, _Z95**2
-    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = _Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
 def equal_count_bins(values: NDArray[Any], count: int) -> Bins | None:

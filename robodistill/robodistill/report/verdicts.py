@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from robodistill.hacking import find_split, golden_and_proxy
+from robodistill.networks import STUDENT
 from robodistill.report.inputs import Inputs, mapping
 from robodistill.report.plots.base import LABELS, words
 
@@ -139,7 +141,7 @@ def bound(name: str) -> str:
 def verdicts(inputs: Inputs) -> list[Verdict]:
     """Return all claims that this run can be judged by."""
     found = [_target_verdict(inputs, name, target) for name, target in targets(inputs).items()]
-    found += [_onnx_verdict(inputs), _check_verdict(inputs)]
+    found += [_onnx_verdict(inputs), _check_verdict(inputs), hacking_verdict(inputs)]
     return [*score_conditions(inputs), *(verdict for verdict in found if verdict is not None)]
 
 
@@ -194,3 +196,13 @@ def _check_verdict(inputs: Inputs) -> Verdict | None:
     state: State = "holds" if inputs.check["passed"] else "fails"
     first = inputs.check.get("first_difference") or f"{inputs.check.get('ticks', '?')} ticks"
     return Verdict("the file passes the sim-to-sim check", str(first), state)
+
+
+def hacking_verdict(inputs: Inputs) -> Verdict | None:
+    """Return whether the return kept up with the imitation error; None where the log does not hold both."""
+    lines = inputs.metrics.get(STUDENT, [])
+    if not any(golden_and_proxy(line) for line in lines):
+        return None
+    split = find_split(lines, int(lines[-1]["iteration"]))
+    claim = "no teacher hacking: the return does not fall while the imitation error does"
+    return Verdict(claim, split.text if split else f"{len(lines)} iterations", "fails" if split else "holds")

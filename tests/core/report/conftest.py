@@ -102,6 +102,32 @@ def make_evaluation() -> dict[str, Any]:
         "task": "go2_flat", "episodes": E, "seed": 1000003, "control_dt": DT, "policies": policies,
         "score": {"student": interval(0.968, 0.006), "onnx": interval(0.966, 0.006)},
         "r2": terms, "r2_baseline": {k: 0.4 * v for k, v in terms.items()}, "onnx_max_abs_error": 3.1e-6,
+        "diagnostics": make_diagnostics(),
+    }  # fmt: skip
+
+
+def make_diagnostics() -> dict[str, Any]:
+    time_s, terms = [0.1 + 0.2 * i for i in range(10)], ("imu_gyro", "joint_pos", "command")
+    growth = {
+        "rate": interval(1.5, 0.2, unit="1/s"), "time_s": time_s, "median": [1.5] * 10, "low": [0.5] * 10,
+        "high": [2.5] * 10, "direction": {"base roll": [0.7] * 10, "FL_hip_joint": [0.3] * 10, "base z": [0.0] * 10},
+    }  # fmt: skip
+    ablated = {"return": interval(20.0, 0.5), "return_lost": interval(6.9, 0.4), "action_change": interval(0.8, 0.1)}
+    return {
+        "agreement": {
+            "error_over_sigma": interval(0.21, 0.01), "kl_teacher_student": interval(0.31, 0.02),
+            "kl_student_teacher": interval(0.27, 0.02),
+            "by_action": {name: interval(0.2, 0.01) for name in ("FL_hip_joint", "FL_calf_joint")},
+        },
+        "history": {"memory": True, "worlds": 96, "return": interval(26.9, 0.3), "reset": ablated, "shuffled": ablated},
+        "failures": {"both": 6, "student_only": 4, "teacher_only": 1, "neither": 85,
+                     "teacher_fails_where_student_fails": {"mean": 0.6, "ci95": [0.31, 0.83]},
+                     "teacher_fails_where_student_does_not": {"mean": 0.0116, "ci95": [0.0021, 0.063]}},
+        "gap": {"at_most": interval(0.03, 0.004), "plateau": 0.024, "student": interval(0.045, 0.005), "worlds": 96,
+                "held_out_worlds": 24, "regression": "random features", "by_action": {"FL_hip_joint": 0.03}},
+        "sensitivity": {"by_term": {name: 0.2 * (i + 1) for i, name in enumerate(terms)}, "time_s": time_s,
+                        "over_time": {name: [0.2 * (i + 1)] * 10 for i, name in enumerate(terms)}},
+        "growth": {"teacher": growth, "student": {**growth, "rate": interval(2.5, 0.2, unit="1/s")}},
     }  # fmt: skip
 
 

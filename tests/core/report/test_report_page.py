@@ -72,7 +72,7 @@ def test_the_page_says_what_came_out(page: str) -> None:
     page = without_scripts(page)
     assert "<strong>96.8%</strong>" in page
     assert "96.2% to 97.4%" in page
-    assert "8 of 8 claims hold" in page
+    assert "9 of 9 claims hold" in page
     assert "11 min 42 s" in page
     assert "10.50 million environment steps" in page
     assert "0123abcd</code> with uncommitted changes" in page

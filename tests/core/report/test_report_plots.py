@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robodistill.evaluation.statistics import wilson
 from robodistill.report.plots import curves, errors, falls, latent, pairs, tracking
 from robodistill.report.plots.base import duration, heading, numbers
-from robodistill.report.statistics import equal_count_bins, grouped_ratio, smooth, thin, wilson
+from robodistill.report.statistics import equal_count_bins, grouped_ratio, smooth, thin
 from robodistill.report.verdicts import Estimate, estimate, judge
 
 finite = st.floats(-1e3, 1e3)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robodistill.evaluation.statistics import wilson
 from robodistill.report.plots.base import (
     Figure,
     Trace,
@@ -21,7 +22,7 @@ from robodistill.report.plots.base import (
     numbers,
     words,
 )
-from robodistill.report.statistics import Array, Bins, equal_count_bins, wilson
+from robodistill.report.statistics import Array, Bins, equal_count_bins
 
 MAX_ELEMENTS = 3
 """A parameter with more elements is shown as their mean."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from robodistill.collect import Collector
 from robodistill.methods import sitt
 from robodistill.segment import Segment, by_world
 from robodistill.trainer import Trainer
@@ -51,9 +50,8 @@ def test_disagreement_is_punished(contract: ModuleType, small: ModuleType) -> No
     for shaped in (True, False):
         torch.manual_seed(0)
         trainer = made(contract, small)
-        assert isinstance(trainer.collector, Collector)
         if not shaped:
-            trainer.collector._shape = {}
+            vars(trainer.collector)["_shape"] = {}
         segment = collected(trainer)
         rewards.append(segment.data["reward"])
     k = sitt.disagreement(segment, dict(trainer.networks.items()), proxy="proxy")

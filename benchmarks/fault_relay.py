@@ -104,7 +104,7 @@ class Relay:
 
     def arm(self, at: float) -> None:
         """Let the fault begin at ``at`` [s] of the clock."""
-        self.fault_at = at
+        self.fault_at, self.slowest = at, 0.0
 
     def pump(self, seconds: float) -> None:
         """Hand on for ``seconds``."""

@@ -89,7 +89,7 @@ def run_runner(path: str, domain: int, speed: float) -> None:
     _say({"loaded": path})
     for line in sys.stdin:
         order = json.loads(line)
-        driver = SlowDriver(UnitreeDriver(domain=domain, release_sport_mode=False, timeout=60.0), speed)
+        driver = SlowDriver(UnitreeDriver(domain=domain, release_sport_mode=False, timeout=120.0), speed)
         ticks: list[tuple[float, int, float]] = []  # stamp of the record; count and stamp of its reading
         driven: list[float] = []
 
@@ -119,11 +119,14 @@ def run_runner(path: str, domain: int, speed: float) -> None:
 
 def judge(
     policy: Policy, task: TaskConfig, fault: Fault, track: dict[str, Array], said: dict[str, Any],
-    fault_at: float, killed_at: float | None,
+    fault_at: float, killed_at: float | None, held_up_s: float,
 ) -> dict[str, Any]:
-    """Return outcome, excursions and what is not as documented; ``disturbed`` if the machine had a hand in it."""
+    """Return outcome, excursions and what is not as documented; ``disturbed`` if the machine had a hand in it.
+
+    ``held_up_s`` is the longest that robot or relay stood still while the policy drove.
+    """
     if "error" in said:
-        return _judged("none", [said["error"]], disturbed=False)
+        return _judged("none", [said["error"]], disturbed=True)
     stiff = np.abs(track["kp"]).max(axis=1) > 0.0
     if killed_at is None:
         # faults are over by now: the last reading tells when the runner let go
@@ -142,9 +145,9 @@ def judge(
     wrong = fault.expected != "either" and outcome not in (fault.expected, "fell")
     if wrong:
         violations.append(f"{outcome}, documented: {fault.expected}")
-    slow = said.get("slowest", 0.0) > HELD_UP_S and said.get("trip") is not None
     timing = (said.get("trip") or "").split(":")[0] in ("stale", "deadline", "dead_man")
-    disturbed = early or (wrong and outcome == "damped" and slow and timing)
+    slow = max(said.get("slowest", 0.0), held_up_s) > HELD_UP_S
+    disturbed = early or (timing and slow and fault.expected != "damped")
     after = None
     if outcome == "damped":
         # a killed runner: from the last command that the robot had

@@ -70,9 +70,10 @@ class Stage:
         assert robot is not None
         robot.say("report")
         report = robot.hear("excursions", 30.0)
-        found = judge(self.policy, self._task, fault, read_track(self.track), said, self.relay.fault_at, killed_at)
-        late_s = report["late_s"]
-        held_up = max(said.get("slowest", 0.0), self.relay.slowest, late_s)
+        held_up = max(self.relay.slowest, report["late_s"])
+        found = judge(
+            self.policy, self._task, fault, read_track(self.track), said, self.relay.fault_at, killed_at, held_up
+        )  # fmt: skip
         return {**found, "kind": kind, "seed": seed, "fault": asdict(fault), "trip": said.get("trip"),
                 "rejected": report["rejected"], "held_up_s": held_up, "seconds": time.monotonic() - begin,
                 "touched": self.relay.touched}  # fmt: skip
@@ -94,7 +95,7 @@ class Stage:
                  "noise=1", "control=true", f"speed={self._speed}",
                  *(f"{k}={v}" for k, v in options.items())]  # fmt: skip
         self._robot = Peer([sys.executable, "-m", "robodistill_envs.simrobot", *words])
-        self._robot.hear("ready", 120.0)
+        self._robot.hear("ready", 600.0)
 
     def _start_runner(self, late: str, fault: Fault, seed: int) -> Peer:
         if late and self._runner is not None and late == "runner":

@@ -86,6 +86,7 @@ def walk(
         file.write_text(json.dumps({"task": to_plain(task)}))
         driver = SimDriver(
             task=str(file), timestep=ROBOT_TIMESTEP if not lockstep else LOCKSTEP_TIMESTEP, record=str(track),
+            timeout=600.0,
             **({"lockstep": True, "command_dt": 1.0 / COMMAND_RATE} if lockstep
                else {"link": "unitree", "speed": speed, "link.domain": domain}),
         )  # fmt: skip

@@ -100,6 +100,15 @@ def test_exploration_is_the_recipes_where_it_says_so_and_else_the_methods() -> N
             assert found["losses"]["entropy"] == wanted
 
 
+def test_actions_are_kept_in_bounds_whoever_acts() -> None:
+    bounds = 'teacher.method.phases.ppo.losses.bounds={type: "robodistill.losses:action_bounds", weight: 0.5, params: {policy: teacher, limit: 1.0}}'  # noqa: E501
+    for method, policy in (("ppo_asym", "student"), ("cts", "teacher")):
+        losses = config_of(plan(method, TASK, 0, Budget(words=(bounds,))))["student"]["method"]["phases"]["ppo"]["losses"]
+        wanted = {"type": "robodistill.losses:action_bounds", "weight": 0.5, "params": {"policy": policy, "limit": 1.0}}
+        assert losses["bounds"] == wanted
+        assert "bounds" not in config_of(plan(method, TASK, 0, Budget()))["student"]["method"]["phases"]["ppo"]["losses"]
+
+
 def test_cells_come_seed_by_seed() -> None:
     cells = cells_of(Settings((TASK, "pendulum_swingup"), methods=("bc", "rma"), seeds=(3, 1)), [])
     assert [cell.seed for cell in cells] == [3] * 4 + [1] * 4

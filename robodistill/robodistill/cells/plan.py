@@ -17,6 +17,8 @@ from robodistill_deploy.errors import RobodistillError, unknown
 
 SURROGATE = "robodistill.losses:surrogate"
 """The loss by which a phase is one of reinforcement learning."""
+BOUNDS = "robodistill.losses:action_bounds"
+"""The loss that keeps actions where they are not clipped."""
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
@@ -130,7 +132,7 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
     model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))
     for name, phase in phases.items():
         words += [_word(f"student.method.phases.{name}.{key}", model[key]) for key in RL_PHASE if key in model]
-        words += _entropy_words(name, phase, model)
+        words += [*_entropy_words(name, phase, model), *_bound_words(name, phase, model)]
     return words
 
 
@@ -141,6 +143,16 @@ def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]
         return []
     given = {k: theirs.get(k) for k in ("weight", "final_weight")}
     return [_word(f"student.method.phases.{name}.losses.entropy.{k}", v) for k, v in given.items()]
+
+
+def _bound_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """Keep the actions of whoever learns where the recipe keeps its teacher's: at an end that clips them noise is idle."""
+    policy = next(loss["params"]["policy"] for loss in phase["losses"].values() if loss["type"] == SURROGATE)
+    bounds = {key: loss for key, loss in model["losses"].items() if loss["type"] == BOUNDS}
+    return [
+        _word(f"student.method.phases.{name}.losses.{key}", {**loss, "params": {**loss["params"], "policy": policy}})
+        for key, loss in bounds.items()
+    ]
 
 
 def _learns_by_reward(phase: Mapping[str, Any]) -> bool:

@@ -143,7 +143,8 @@ def test_a_linear_teacher_is_recovered_and_what_the_student_cannot_see_becomes_i
     def move(state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         return state, torch.zeros(len(action)), ~never(len(action))
 
-    toy = toys.Toy(256, 1, begin, lambda s: {"sensors": s["s"], "privileged": s["p"]}, move)
+    look = lambda s: {"sensors": s["s"], "privileged": s["p"]}  # noqa: E731
+    toy = toys.Toy(256, 1, begin, look, move, actions=("x", "y"))
     dims = {"sensors": 3, "privileged": 1}
     teacher = Policy(PolicyConfig(("sensors", "privileged"), actor_hidden=()), dims, 2)
     (layer,) = teacher.actor

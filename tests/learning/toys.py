@@ -26,14 +26,14 @@ class Toy:
 
     def __init__(
         self, num_envs: int, max_steps: int, begin: Begin, look: Look, move: Move, seed: int = 0,
-        time_outs_kill: bool = False,
+        time_outs_kill: bool = False, actions: tuple[str, ...] = ("action",),
     ) -> None:  # fmt: skip
         self.num_envs, self.max_steps, self.time_outs_kill = num_envs, max_steps, time_outs_kill
         self.begin, self.look, self.move = begin, look, move
         self.generator = torch.Generator().manual_seed(seed)
         self.progress, self.reward_names = 1.0, ["reward"]
         self.task = SimpleNamespace(control_dt=1.0)
-        self.spec = SimpleNamespace(groups={}, actions=(SimpleNamespace(mirror=None, names=("action",)),))
+        self.spec = SimpleNamespace(groups={}, actions=(SimpleNamespace(mirror=None, names=actions),))
 
     def reset(self, stagger: bool = False) -> dict[str, Tensor]:
         self.state = self.begin(self.num_envs, self.generator)

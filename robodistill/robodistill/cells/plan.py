@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from robodistill.config import compose
 from robodistill.decode import decode
 from robodistill.files import read_json
@@ -72,7 +74,14 @@ def methods_of(names: Sequence[str], known: Mapping[str, Path]) -> list[str]:
     for name in names:
         if name not in known:
             raise RobodistillError(f"methods: {unknown('method', name, known)}")
-    return list(names) or [name for name in sorted(known) if name != "ppo"]
+    return list(names) or [name for name in sorted(known) if _trains_student(name, known)]
+
+
+def _trains_student(name: str, known: Mapping[str, Path]) -> bool:
+    """Return whether a method, or one that it derives from, makes a student."""
+    read = yaml.safe_load(known[name].read_text()) or {}
+    derived_from = [other for other in read.get("defaults", []) if isinstance(other, str) and other in known]
+    return "student" in read.get("networks", {}) or any(_trains_student(other, known) for other in derived_from)
 
 
 def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
@@ -146,7 +155,7 @@ def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]
 
 
 def _bound_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    """Keep the actions of whoever learns where the recipe keeps its teacher's: at an end that clips them noise is idle."""
+    """Keep the learner's actions where the recipe keeps its teacher's: at an end that clips them noise is idle."""
     policy = next(loss["params"]["policy"] for loss in phase["losses"].values() if loss["type"] == SURROGATE)
     bounds = {key: loss for key, loss in model["losses"].items() if loss["type"] == BOUNDS}
     return [

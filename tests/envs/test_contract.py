@@ -224,7 +224,11 @@ def test_every_observation_varies(name: str, make_env: MakeEnv) -> None:
     for group in env.spec.groups:
         stacked = torch.stack([obs[group] for obs in seen]).flatten(0, 1)
         flat = (stacked.amax(dim=0) - stacked.amin(dim=0)) < 1e-4
-        assert [env.groups[group].locate(int(c)) for c in flat.nonzero()[:, 0]] == []
+        silent = [env.groups[group].locate(int(c)) for c in flat.nonzero()[:, 0]]
+        # without a floor a touch may have nothing to meet in so short a time
+        touches = {s.name for s in env.task.robot.sensors if s.type == "touch" and not env.task.robot.floor}
+        read = {t.name: set(t.inputs) for t in env.spec.terms(group)}
+        assert [name for name in silent if not read[name] & touches] == []
 
 
 @for_every_task

@@ -15,6 +15,7 @@ from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
 
+
 def segment_of(values: torch.Tensor) -> Segment:
     """Return a segment whose group ``sensors`` holds ``values`` (T, N, dim)."""
     return Segment({"sensors": values}, torch.zeros(values.shape[:2], dtype=torch.bool), {})

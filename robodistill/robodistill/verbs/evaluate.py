@@ -10,6 +10,7 @@ Writes  runs/<run>/evaluation/: evaluation.json (figures with 95 % intervals), e
 Keys    evaluate.episodes=512                    paired episodes
         evaluate.seed=1000003                    of the evaluation's worlds, kept apart from training
         evaluate.ranges=[train,ood,far]          the task's ranges to compare under; range=<name> for one
+        evaluate.diagnose=true                   where the student differs from its teacher, and why
 
 Score = (R - R_zero) / (R_teacher - R_zero) on the same episodes, of the same range.
 """

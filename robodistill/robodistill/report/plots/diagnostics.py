@@ -41,9 +41,10 @@ def golden_figure(lines: Lines, golden: str, proxy: str, window: tuple[float, fl
         [*returns, *(trace | {"yaxis": "y2"} for trace in error)],
         "environment steps of the stage", "return of an episode", hovermode="x unified", showlegend=True,
     )  # fmt: skip
+    largest = max(float(value) for trace in error for value in trace["y"] if value is not None)
     plot["layout"]["yaxis2"] = {
         "title": {"text": "error over σ"}, "overlaying": "y", "side": "right", "showgrid": False,
-        "rangemode": "tozero", "automargin": True,
+        "range": [0.0, 1.05 * largest], "tickmode": "auto", "automargin": True,
     }  # fmt: skip
     if window is not None:
         shade = {"type": "rect", "xref": "x", "yref": "paper", "x0": window[0], "x1": window[1], "y0": 0, "y1": 1}

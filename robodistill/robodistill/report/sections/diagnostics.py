@@ -107,8 +107,8 @@ def _history(found: Mapping[str, Any]) -> str:
     bars = plot(
         interval_bars({"as it is": data["return"], **{n: v["return"] for n, v in present.items()}}, "return",
                       color_of(STUDENT)),
-        f"Mean return on the same {data['worlds']} worlds, with the memory as it is, emptied in each tick, and with "
-        "the past steps in a random order: bars alike mean that the history is not used, or not its order.",
+        f"Mean return on the same {data['worlds']} worlds: with the memory as it is, emptied in each tick, and, for a "
+        "window, with its past steps in a random order. Bars alike: the history is not used, or its order is not.",
         height=260,
     )  # fmt: skip
     rows = [
@@ -207,15 +207,15 @@ def _growth(found: Mapping[str, Any]) -> str:
     rates = plot(
         chart,
         "Rate at which the fastest small difference between two equal worlds grows under each policy (median and "
-        "10–90% of worlds): above 0 it grows, below it is damped; a student above its teacher is closer to falling.",
+        "10–90% of worlds): above 0 it grows, below it is damped; a student clearly above its teacher damps worse.",
         height=320, title="Growth of small differences",
     )  # fmt: skip
     student = mapping(data, STUDENT)
     rows = {name: values for name, values in mapping(student, "direction").items() if max(values) > 0.02}
     heat = plot(
         time_map(student.get("time_s") or [], rows, ".0%"),
-        "What that difference is made of, by degree of freedom (shares of its square, student): the dark rows are the "
-        "directions that the policy controls worst.",
+        "What that difference is made of, by degree of freedom (shares of its square, student): dark rows are what the "
+        "policy controls worst, or what nothing measures, such as where the base is.",
         height=90 + _ROW * max(6, len(rows)), title="Direction that grows fastest",
     )  # fmt: skip
     told = [

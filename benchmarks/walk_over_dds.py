@@ -101,11 +101,16 @@ def walk(
 
 
 def return_on_robot(done: Walk, track: dict[str, Array], task: TaskConfig) -> dict[str, float]:
-    """Return the sum of each reward term along the track."""
+    """Return the sum of each reward term along the track.
+
+    What sensors say in training is one physics step old, 6.7 ms, when rewards look; on the robot's side as well, then.
+    """
     fine = dataclasses.replace(task, physics=dataclasses.replace(task.physics, timestep=ROBOT_TIMESTEP), delayed=False)
     model = build_model(fine)
     places = {s.name: sensor_slice(model, s, TRUE) for s in (*task.robot.sensors, *task.robot.truth)}
-    rows = np.searchsorted(track["tick"], done.robot_ticks)
+    timestep = float(np.median(np.diff(track["time"])))
+    lag = round((task.physics.timestep - timestep) / timestep)
+    rows = np.maximum(np.searchsorted(track["tick"], done.robot_ticks) - lag, 0)
     data = track["sensordata"]
     if data.shape[1] != model.nsensordata:
         raise SystemExit(f"the track has {data.shape[1]} sensor values, the task's model {model.nsensordata}")

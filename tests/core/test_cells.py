@@ -137,7 +137,8 @@ def test_what_cannot_be_measured_is_named_at_once() -> None:
     ):
         with pytest.raises(RobodistillError, match=message):
             cells_of(settings, [])
-    for bad in ({"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}):
+    wrong: list[dict[str, Any]] = [{"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}]
+    for bad in wrong:
         with pytest.raises(RobodistillError, match="bench methods"):
             Settings((TASK,), **bad)
     assert {cell.method for cell in cells_of(Settings((TASK,), seeds=(0,)), [])} >= {"dagger", "ppo_dr", "ppo_asym"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ JUDGE = Judge(min_height=0.2, velocity_rmse=0.4, yaw_rate_rmse=0.5, max_tilt=0.9
 SCRIPT = [(0.0, (0.0, 0.0, 0.0)), (1.0, (1.0, 0.0, 0.0)), (3.0, (0.0, 0.0, 0.5))]
 
 
-def track(yaw: float = 0.0, ahead: float = 1.0, turn: float = 0.0) -> dict[str, Array]:
+def track(yaw: float = 0.0, ahead: float = 1.0, turn: float = 0.0) -> dict[str, Any]:
     """Return five seconds of a robot that goes ``ahead`` [m/s] and turns, heading to ``yaw``."""
     time = np.arange(500) * 0.01
     qpos, qvel = np.zeros((500, 7)), np.zeros((500, 6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -38,9 +39,7 @@ def still(student: Any, path: Path) -> Path:
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import walk_over_dds
-
-    return walk_over_dds
+    return importlib.import_module("walk_over_dds")
 
 
 def test_rewards_on_the_robots_side_are_those_of_training(scripts: Any, student: Maker, tmp_path: Path) -> None:
@@ -72,8 +71,7 @@ def test_two_faults_of_each_kind(student: Maker, tmp_path: Path) -> None:
 
 
 def test_a_command_beyond_its_limits_is_found(scripts: Any, student: Maker, tmp_path: Path) -> None:
-    import fault_trial
-
+    fault_trial = importlib.import_module("fault_trial")
     made = student("go2_flat", "mlp")
     policy = load_policy(still(made, tmp_path / "policy.onnx"))
     part = policy.spec.interface.actions[0]

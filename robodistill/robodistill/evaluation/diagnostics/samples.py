@@ -127,9 +127,10 @@ class Watch:
         width = whole.shape[1]
         if width <= SKETCH:
             return [whole]
-        if self._sketch is None:
-            self._sketch = torch.randn(width, SKETCH, generator=self._generator) / width**0.5
-        return [whole @ self._sketch]
+        sketch = self._sketch
+        if sketch is None:
+            sketch = self._sketch = torch.randn(width, SKETCH, generator=self._generator) / width**0.5
+        return [whole @ sketch]
 
     def _keep(self, tick: int, obs: dict[str, Tensor], ids: Tensor) -> None:
         self._kept.setdefault("tick", []).append(torch.full_like(ids, tick))

@@ -26,13 +26,12 @@ def jacobian(policy: Policy, obs: Mapping[str, Tensor], state: State) -> dict[st
         inputs = {group: obs[group].detach().clone().requires_grad_() for group in policy.config.reads}
         mean = policy.step(inputs, state)[0].mean
         rows = [
-            torch.autograd.grad(mean[:, a].sum(), list(inputs.values()), retain_graph=True, allow_unused=True)
+            torch.autograd.grad(
+                mean[:, a].sum(), list(inputs.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+            )
             for a in range(mean.shape[1])
         ]
-    return {
-        group: torch.stack([torch.zeros_like(inputs[group]) if row[i] is None else row[i] for row in rows], dim=1)
-        for i, group in enumerate(inputs)
-    }
+    return {group: torch.stack([row[i] for row in rows], dim=1) for i, group in enumerate(inputs)}
 
 
 def sensitivity(samples: Samples, policy: Policy, teacher_log_std: Tensor, spec: InterfaceSpec) -> dict[str, Any]:

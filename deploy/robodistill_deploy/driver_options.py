@@ -7,7 +7,7 @@ import inspect
 import json
 import pkgutil
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from robodistill_deploy import drivers
@@ -30,21 +30,26 @@ def find_driver(name: str) -> Callable[..., Driver]:
     return cast(Callable[..., Driver], module.driver)
 
 
-def make_driver(name: str, words: Sequence[str]) -> Driver:
-    """Return driver ``name`` made with ``words``, each ``key=value``; the values are numbers, words or JSON."""
+def make_driver(name: str, words: Sequence[str], known: Mapping[str, Any] | None = None) -> Driver:
+    """Return driver ``name`` made with ``words``, each ``key=value``; the values are numbers, words or JSON.
+
+    ``known`` is what a driver that wants it need not be told, such as the policy's ``task``.
+    """
     factory = find_driver(name)
+    every = inspect.signature(factory).parameters
     parameters = {
         key: parameter
-        for key, parameter in inspect.signature(factory).parameters.items()
+        for key, parameter in every.items()
         if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     }
+    passes_on = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in every.values())
     types = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
-    options: dict[str, Any] = {}
+    options = {key: value for key, value in (known or {}).items() if key in parameters}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
             raise DriverError(f"--set {word!r}: write it as key=value; legal keys: {', '.join(parameters) or '(none)'}")
-        if key not in parameters:
+        if key not in parameters and not passes_on:
             raise DriverError(f"driver {name!r}: {unknown('option', key, parameters)}")
         options[key] = _value(key, text, types.get(key))
     for key, parameter in parameters.items():

@@ -210,3 +210,6 @@ class LockstepClock:
 
 def _closed() -> DriverError:
     return DriverError("sim: the robot is not running; call open() first")
+
+
+driver = SimDriver

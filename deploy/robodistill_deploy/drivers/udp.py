@@ -173,3 +173,6 @@ class UdpDriver:
             self._socket.send(data)
         except (BlockingIOError, ConnectionError):
             self.rejected["unsent"] += 1
+
+
+driver = UdpDriver

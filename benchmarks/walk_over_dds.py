@@ -166,6 +166,8 @@ def main() -> None:
           f"{summary.command_ticks} command ticks ({summary.missed_commands} missed), trip: {summary.trip}")
     print(f"robot: fell {report['fell']}, late {report['late_s']:.2f} s, rejected {report['rejected']}, "
           f"watchdog {report['watchdog_trips']}")
+    if summary.trip is not None or not done.actions:
+        raise SystemExit("it did not walk to the end: on a busy machine, try --speed 0.2")
     robot = return_on_robot(done, track, task)
     training = return_in_training(policy, task, done.commands, task.physics.timestep)
     fine = return_in_training(policy, task, done.commands, ROBOT_TIMESTEP)

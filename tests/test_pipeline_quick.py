@@ -27,7 +27,7 @@ def call(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def contents(folder: Path) -> dict[str, str]:
     """The digest of each file of the run."""
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

@@ -98,7 +98,7 @@ def guard(call: Callable[..., Any], disk: Disk) -> Callable[..., Any]:
 
 def config(small: ModuleType) -> RunConfig:
     """The small run with two iterations, a checkpoint after each."""
-    made = small.config("run=r", "quiet=true")
+    made = small.config("run=r", "quiet=true", "task.episode_s=0.16")
     steps = 2 * small.WORLDS * small.STEPS
     teacher = small.changed(made.teacher, collect={"curriculum_start": 1.0})  # judged from the beginning
     return dataclasses.replace(made, teacher=dataclasses.replace(teacher, total_steps=steps))
@@ -212,17 +212,17 @@ def test_a_disk_that_turns_read_only(tmp_path: Path, reference: Path, kills: Mod
     small = tmp_path / "small"
     with mounted(small, "20m"):
         remount(small, "ro")
-        refused(train(small), "config.yaml: cannot be written: Read-only file system; mount it writable")
+        refused(train(small), "small/r: cannot be written: Read-only file system; mount it writable")
         assert list(small.iterdir()) == []
         remount(small, "rw")
         assert train(small).returncode == 0
         assert kills.compare_runs(reference, small / "r", ("teacher",)) == []
         remount(small, "ro")
-        refused(train(small), "summary.json: cannot be written: Read-only file system")  # a finished run stays one
+        refused(train(small), "small/r: cannot be written: Read-only file system")  # a finished run stays one
 
 
 def test_a_limit_on_the_size_of_files(tmp_path: Path, reference: Path, kills: ModuleType) -> None:
-    refused(train(tmp_path, limit=30_000), "checkpoints/best: cannot be written: File too large; raise the limit")
+    refused(train(tmp_path, limit=30_000), "checkpoints/last: cannot be written: File too large; raise the limit")
     assert list((tmp_path / "r/teacher/checkpoints").iterdir()) == []  # not even a part
     done = train(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -56,6 +56,7 @@ def test_rewards_on_the_robots_side_are_those_of_training(scripts: Any, student:
     assert sum(scripts.return_on_robot(wrong, track, made.task).values()) != near, "standing is no error then"
 
 
+@pytest.mark.long
 def test_two_faults_of_each_kind(student: Maker, tmp_path: Path) -> None:
     path = still(student("go2_flat", "mlp"), tmp_path / "policy.onnx")
     words = [str(path), "--trials", "2", "--speed", "0.25", "--out", str(tmp_path / "out"), "--domain", "83"]

@@ -15,6 +15,7 @@ from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
 
+
 def segment_of(values: torch.Tensor) -> Segment:
     """Return a segment whose group ``sensors`` holds ``values`` (T, N, dim)."""
     return Segment({"sensors": values}, torch.zeros(values.shape[:2], dtype=torch.bool), {})
@@ -40,10 +41,10 @@ def test_energy_is_full_on_every_way_that_ends_at_rest_on_top() -> None:
     speed = torch.sqrt(2.0 * (1.0 - angle.cos())) / 1.5
     segment = segment_of(torch.stack((angle.cos(), speed), dim=-1).unsqueeze(0))
     params = {"group": "sensors", "cosine": 0, "speed": 1, "unit": 1.5}
-    torch.testing.assert_close(swing_energy(segment, {}, **params), torch.ones(1, 9))  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(swing_energy(segment, {}, **params), torch.ones(1, 9))
     # hanging at rest, turning over fast, and half of the energy on the way up
     others = segment_of(torch.tensor([[[-1.0, 0.0], [1.0, 2.0], [0.0, 0.0]]]))
-    found = swing_energy(others, {}, **{**params, "unit": 1.0})  # pyright: ignore[reportArgumentType]
+    found = swing_energy(others, {}, **{**params, "unit": 1.0})
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.5]]))
 
 
@@ -63,7 +64,7 @@ def test_work_is_the_gain_in_energy_and_none_across_a_reset() -> None:
 def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> None:
     params = {"group": "sensors", "element": 1, "low": -1.0, "high": 1.0, **change}
     with pytest.raises(RobodistillError, match=message):
-        approach(segment_of(torch.zeros(2, 3, 2)), {}, **params)  # pyright: ignore[reportArgumentType]
+        approach(segment_of(torch.zeros(2, 3, 2)), {}, **params)
 
 
 def test_the_pendulums_recipe_reads_the_elements_that_it_means() -> None:

@@ -103,12 +103,13 @@ def test_exploration_is_the_recipes_where_it_says_so_and_else_the_methods() -> N
 def test_actions_are_kept_in_bounds_whoever_acts() -> None:
     bounds = 'teacher.method.phases.ppo.losses.bounds={type: "robodistill.losses:action_bounds", weight: 0.5, params: {policy: teacher, limit: 1.0}}'  # noqa: E501
     for method, policy in (("ppo_asym", "student"), ("cts", "teacher")):
-        bounded = config_of(plan(method, TASK, 0, Budget(words=(bounds,))))
-        losses = bounded["student"]["method"]["phases"]["ppo"]["losses"]
+        bounded, free = (
+            config_of(plan(method, TASK, 0, Budget(words=words)))["student"]["method"]["phases"]["ppo"]["losses"]
+            for words in ((bounds,), ())
+        )
         wanted = {"type": "robodistill.losses:action_bounds", "weight": 0.5, "params": {"policy": policy, "limit": 1.0}}
-        assert losses["bounds"] == wanted
-        free = config_of(plan(method, TASK, 0, Budget()))
-        assert "bounds" not in free["student"]["method"]["phases"]["ppo"]["losses"]
+        assert bounded["bounds"] == wanted
+        assert "bounds" not in free
 
 
 def test_cells_come_seed_by_seed() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from robodistill.config import groups
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
+from robodistill_envs.model import model_field
 from robodistill_envs.vector import Disturbances, VecEnv
 
 MakeEnv = Callable[..., VecEnv]
@@ -72,11 +73,12 @@ def test_the_nominal_robot_is_the_model(name: str, make_env: MakeEnv) -> None:
     # parameters in the field's own unit say what is nominal, which the model need not
     absolute = {e.params["field"] for e in env.task.effects if e.type.endswith(":joint_field")}
     for key, values in expanded.items():
-        if key in absolute:
-            continue
-        holder = engine.model if hasattr(engine.model, key) else engine.model.opt
-        template = torch.tensor(getattr(holder, key))
+        template = torch.tensor(model_field(engine.model, key))
         wanted = torch.zeros_like(template) if key.endswith("_delay") else template
+        for effect in env.task.effects:  # a quantity drawn in its own unit replaces the model file's, whatever that is
+            if effect.type.endswith(":joint_field") and effect.params["field"] == key:
+                dof = engine.model.joint(effect.params["joint"]).dofadr[0]
+                wanted[dof] = env.task.parameters[effect.params["parameter"]].nominal[0]
         assert torch.allclose(values, wanted.expand_as(values), rtol=1e-6), key
 
 

@@ -145,8 +145,10 @@ def test_signals_lag_by_the_drawn_delay(name: str, make_env: MakeEnv) -> None:
     env.reset(1)
     lags = lags_of(env, "signal_delay")
     env.engine.state("ctrl")[:] += 0.3
+    if not env.task.delayed:  # else the buffers hold the start at rest; here all may move that no motor does
+        env.engine.state("qvel")[:] += 1.0
     true: dict[str, list[Tensor]] = {s.name: [] for s in env.task.robot.sensors}
-    for k in range(2 * int(lags.max()) + 2):
+    for k in range(2 * int(lags.max()) + 4):
         env.engine.step(1)
         env.world.measure(env.random, env.episode, noise=False)
         for signal, past in true.items():
@@ -155,7 +157,7 @@ def test_signals_lag_by_the_drawn_delay(name: str, make_env: MakeEnv) -> None:
                 assert torch.equal(env.world.signals[signal][world], past[max(k - lag, 0)][world])
     still = {signal for signal, past in true.items() if torch.equal(past[0], past[-1])}
     assert "joint_vel" not in still
-    assert all(not true[signal][-1].any() or len(true[signal]) <= 2 for signal in still)  # a touch of nothing reads 0
+    assert {signal for signal in still if true[signal][-1].any()} == set()  # a touch of nothing reads 0 throughout
 
 
 @pytest.mark.parametrize("name", TASKS)

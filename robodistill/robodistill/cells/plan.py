@@ -155,7 +155,7 @@ def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]
 
 
 def _bound_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    """Keep the learner's actions where the recipe keeps its teacher's: at an end that clips them noise is idle."""
+    """Keep the actions of whoever learns where the recipe keeps its teacher's: where they are clipped noise is idle."""
     policy = next(loss["params"]["policy"] for loss in phase["losses"].values() if loss["type"] == SURROGATE)
     bounds = {key: loss for key, loss in model["losses"].items() if loss["type"] == BOUNDS}
     return [

@@ -70,8 +70,6 @@ def test_the_nominal_robot_is_the_model(name: str, make_env: MakeEnv) -> None:
         assert torch.allclose(env.world.parameter(key), torch.tensor(config.nominal).expand(2, -1))
     expanded = engine.expanded()
     assert {"actuator_gainprm"} | ({"actuator_delay"} if env.task.delayed else set()) <= set(expanded)
-    # parameters in the field's own unit say what is nominal, which the model need not
-    absolute = {e.params["field"] for e in env.task.effects if e.type.endswith(":joint_field")}
     for key, values in expanded.items():
         template = torch.tensor(model_field(engine.model, key))
         wanted = torch.zeros_like(template) if key.endswith("_delay") else template

@@ -49,8 +49,8 @@ lint: $(VENV)/dev.stamp
 
 # The fast tests first: what is broken shows within two minutes.
 test: lint
-	$(PYTEST) -m "not slow and not long"
-	$(PYTEST) -m "slow and not long"
+	$(PYTEST) -n 2 -m "not slow and not long"
+	$(PYTEST) -n 2 -m "slow and not long"
 
 test-fast: $(VENV)/dev.stamp
 	$(PYTEST) -m "not slow and not long"

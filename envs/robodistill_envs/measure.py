@@ -34,12 +34,6 @@ class Measurement:
         self._is_noisy = bool(self._sigma.any())
         self._width = len(self._columns)
 
-    def prepare(self, random: WorldRandom) -> None:
-        """Let ``random`` make now what it keeps of the noise's stream; compiled code cannot."""
-        if self._is_noisy:
-            first = torch.zeros(1, dtype=torch.int64)
-            random.normal("noise", first, len(self._sigma), first)
-
     def __call__(
         self,
         sensordata: Tensor,
@@ -69,7 +63,7 @@ class Measurement:
                 read.div_(config.quantum).round_().mul_(config.quantum)
             start = columns.stop
         for name, where, config in self._turning:
-            turn = torch.zeros(len(sensordata), 3)
+            turn = torch.zeros(sensordata.shape[0], 3)
             if config.bias:
                 turn = turn + parameters[config.bias]
             if error is not None:

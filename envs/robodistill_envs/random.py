@@ -7,10 +7,14 @@ The mixing function is the finaliser of SplitMix64 (Steele et al., OOPSLA 2014).
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _GOLDEN = -7046029254386353131
@@ -18,14 +22,23 @@ _MIX1 = -4658895280553007687
 _MIX2 = -7723592293110705685
 
 
-def _mix(x: Tensor) -> Tensor:
+Bits = TypeVar("Bits", Tensor, NDArray[np.int64])
+
+
+def _mix(x: Bits) -> Bits:
     """Scramble int64 values in place; right shifts are made logical by masking the sign bits away."""
-    x ^= (x >> 30).bitwise_and_((1 << 34) - 1)
-    x *= _MIX1
-    x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
-    x *= _MIX2
-    x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
+    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 1)):
+        high = x >> shift
+        high &= (1 << (64 - shift)) - 1
+        x ^= high
+        if factor != 1:
+            x *= factor
     return x
+
+
+def _hash(counter: Bits, keys: Bits, lanes: Bits) -> Bits:
+    """Return (n, dim) scrambled int64 for ``counter`` (n,), ``keys`` (n,) and ``lanes`` (dim,)."""
+    return _mix(_mix(counter * _GOLDEN + keys)[:, None] + lanes)
 
 
 class WorldRandom:
@@ -36,10 +49,15 @@ class WorldRandom:
         self._keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
         self._lanes: dict[tuple[str, int], Tensor] = {}
 
-    def bits(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
-        """Return (n, dim) scrambled int64; ``counter`` (n,) int64 tells draws of a stream apart."""
-        keys = self._keys if ids is None else self._keys.index_select(0, ids)
-        return _mix(_mix(counter * _GOLDEN + keys).unsqueeze(1) + self._lane(stream, dim))
+    def keys(self, ids: Tensor | None = None) -> Tensor:
+        """Return (n,) int64, all that tells worlds ``ids`` apart; see ``with_keys``."""
+        return self._keys if ids is None else self._keys.index_select(0, ids)
+
+    def with_keys(self, keys: Tensor) -> WorldRandom:
+        """Return the random numbers of the worlds with these ``keys``."""
+        made = copy.copy(self)
+        made._keys = keys
+        return made
 
     def _lane(self, stream: str, dim: int) -> Tensor:
         """Return what tells the numbers of a stream apart, (dim,)."""
@@ -50,14 +68,17 @@ class WorldRandom:
         return self._lanes[stream, dim]
 
     def uniform(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
-        """Return (n, dim) float32 in [0, 1)."""
-        bits = self.bits(stream, counter, dim, ids)
-        return (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(1.0 / (1 << 24))
+        """Return (n, dim) float32 in [0, 1); ``counter`` (n,) int64 tells draws of a stream apart."""
+        # numpy: most draws are for a few worlds, and its calls cost a third of torch's
+        bits = _hash(counter.numpy(), self.keys(ids).numpy(), self._lane(stream, dim).numpy())
+        bits >>= 40
+        bits &= 0xFFFFFF
+        return torch.from_numpy(bits.astype(np.float32)).mul_(1.0 / (1 << 24))
 
     def normal(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
-        """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash)."""
+        """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash); in torch, to be compiled."""
         half = (dim + 1) // 2
-        bits = self.bits(stream, counter, half, ids)
+        bits = _hash(counter, self.keys(ids), self._lane(stream, half))
         u = (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).add_(1.0).mul_(1.0 / ((1 << 24) + 1))
         angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi / (1 << 24))
         radius = u.log_().mul_(-2.0).sqrt_()

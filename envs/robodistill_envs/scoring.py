@@ -44,8 +44,8 @@ class Scorer(VecEnv):
         world.command[0] = torch.from_numpy(np.asarray(command, np.float32))
         self._put(sensors)
         self._advance()
-        self._judge()
-        return dict(zip(self.reward_names, self._terms(world)[0].tolist(), strict=True))
+        outcome = self._outcome(world, self.engine.unstable())
+        return dict(zip(self.reward_names, outcome.rewards[0].tolist(), strict=True))
 
     def _put(self, sensors: Mapping[str, Array]) -> None:
         for name, where in self._places.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.resolve import resolve
-from robodistill_envs.compiled import compiled
+from robodistill_envs.compiled import Outcome, Seen, compiled
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.draws import Draws
 from robodistill_envs.engines.base import Engine
@@ -52,7 +53,7 @@ class _Ended:
 
     ids: Tensor
     world: World
-    counter: Tensor
+    episode: Tensor
     physics: dict[str, Tensor]
     """What ``VecEnv._physics_of`` returns."""
 
@@ -94,7 +95,8 @@ class VecEnv:
         """Called in each step when the worlds stand where the action led them, before any reset."""
         self._rewards = [(r.name, bind(r.type, r.params, f"reward {r.name!r}")) for r in task.rewards]
         self._weights = torch.tensor([r.weight * task.control_dt for r in task.rewards])
-        self._survives = torch.tensor([r.survives_divergence for r in task.rewards])
+        self._lost = torch.tensor([not r.survives_divergence for r in task.rewards])
+        """Rewards that mean nothing where the physics diverged."""
         self._terminations = [
             (t.name, bind(t.type, t.params, f"termination {t.name!r}")) for t in task.terminations
         ]
@@ -117,9 +119,9 @@ class VecEnv:
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
         self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
-        self._terms, self._look = self._weighted, self._seen
+        self._outcome, self._look = self._judged, self._seen
         if compiles:
-            self._terms, self._look = compiled(self.world, self._weighted, self._seen)
+            self._outcome, self._look = compiled(self.world, self._judged, self._seen)
 
     @property
     def reward_names(self) -> list[str]:
@@ -138,19 +140,19 @@ class VecEnv:
         if stagger:
             ages = self.random.uniform("stagger", torch.zeros_like(self.episode), 1)[:, 0]
             self.world.steps += (ages * self.task.max_steps).long()
-        return self._observe()
+        return self._observe()[0]
 
     def _random_of(self, seed: int) -> WorldRandom:
-        random = WorldRandom(seed, self.num_envs, first=self.first_world)
-        self.world.measurement.prepare(random)
-        return random
+        return WorldRandom(seed, self.num_envs, first=self.first_world)
 
     def _begin(self, ids: Tensor) -> None:
         """Draw parameters and an initial state for worlds ``ids`` and put them there."""
         world, acts = self.world, self.disturbances
         self.episode[ids] += 1
         counter = self.episode[ids] * _EPISODE
-        start = self.draws.start(self.random, counter, ids, self.progress, not acts.parameters, not acts.reset)
+        start = self.draws.start(
+            self.random, counter, ids, self.progress, not acts.parameters, not acts.reset
+        )
         world.set_parameters(ids, start.parameters)
         self.apply_parameters(ids)
         self.engine.reset(ids, start.qpos, start.qvel, self._default.expand(len(ids), -1))
@@ -188,31 +190,30 @@ class VecEnv:
         ``info["episode"]`` has their statistics.
         """
         self._act(action)
-        self.engine.step(self.task.decimation)
         self._advance()
-        terminated, causes = self._judge()
-        truncated = (self.world.steps >= self.task.max_steps) & ~terminated
-        reward = self._reward(causes[_DIVERGED])
+        self.engine.step(self.task.decimation)
+        outcome = self._outcome(self.world, self.engine.unstable())
+        self.world.terminated = outcome.terminated
+        self._sums += outcome.rewards
         if self.before_reset:
             self.before_reset()
-        done = terminated | truncated
-        ids = done.nonzero()[:, 0]
+        ids = outcome.done.nonzero()[:, 0]
         info: dict[str, Any] = {"done_ids": ids}
         ended: _Ended | None = None
         if ids.numel():
-            self._guard({}, reward)
-            ended = _Ended(ids, self.world.at(ids), self._counter(ids), self._physics_of(ids))
-            info["episode"] = self._statistics(ids, truncated, causes)
+            self._guard({}, outcome.reward.sum())
+            ended = _Ended(ids, self.world.at(ids), self.episode[ids], self._physics_of(ids))
+            info["episode"] = self._statistics(ids, outcome)
             self._begin(ids)
-        self._change_due_commands(done)
-        obs = self._observe(ended)
-        self._guard(obs, reward, ended)
+        self._change_due_commands(outcome.done)
+        obs, total = self._observe(ended)
+        self._guard(obs, total + outcome.reward.sum(), ended)
         info["final_obs"] = obs
         if ended:
             n = self.num_envs
             info["final_obs"] = {g: v[:n].index_copy(0, ids, v[n:]) for g, v in obs.items()}
             obs = {g: v[:n] for g, v in obs.items()}
-        return obs, reward, terminated, truncated, info
+        return obs, outcome.reward, outcome.terminated, outcome.truncated, info
 
     def _act(self, action: Tensor) -> None:
         """Set the servos' targets and push who is due."""
@@ -227,7 +228,7 @@ class VecEnv:
             kept.copy_(self.engine.state(name))
 
     def _advance(self) -> None:
-        """Move everything but the physics on by a tick."""
+        """Move everything but the physics on by a tick; before it, which empties the caches."""
         world = self.world
         world.steps += 1
         self.command_age += 1
@@ -254,58 +255,49 @@ class VecEnv:
         self.engine.state("qvel")[ids, :2] += kick.double()
         self._push_in[ids] = self.draws.push_in(self.random, counter, ids)
 
-    def _judge(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (num_envs,) bool and, by name, why."""
-        causes = {name: function(self.world) for name, function in self._terminations}
-        causes[_DIVERGED] = self.engine.unstable()
-        terminated = functools.reduce(torch.logical_or, causes.values())
-        self.world.terminated = terminated
-        return terminated, causes
-
-    def _reward(self, diverged: Tensor) -> Tensor:
-        values = self._terms(self.world)
-        if diverged.any():
-            # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
-            values = values.masked_fill(diverged.unsqueeze(1) & ~self._survives, 0.0)
-        self._sums += values
-        return values.sum(dim=1)
-
-    def _weighted(self, world: World) -> Tensor:
-        """Return each reward term times its weight, (n, terms)."""
-        return torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
+    def _judged(self, world: World, diverged: Tensor) -> Outcome:
+        causes = {name: function(world) for name, function in self._terminations}
+        causes[_DIVERGED] = diverged
+        terminated = world.terminated = functools.reduce(torch.logical_or, causes.values())
+        over = world.steps >= self.task.max_steps
+        rewards = torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
+        # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
+        rewards.masked_fill_(diverged.unsqueeze(1) & self._lost, 0.0)
+        return Outcome(terminated, over & ~terminated, over | terminated, causes, rewards, rewards.sum(dim=1))
 
     def _seen(
-        self, world: World, random: WorldRandom, counter: Tensor, noise: bool, ids: Tensor | None
-    ) -> tuple[Obs, Obs]:
-        """Return every group of ``world``, and the signals that they are made of."""
-        world.measure(random, counter, noise, ids)
-        return {name: group(world) for name, group in self.groups.items()}, world.signals
+        self, world: World, random: WorldRandom, episode: Tensor, noise: bool, ids: Tensor | None
+    ) -> Seen:
+        world.measure(random, episode * _EPISODE + world.steps, noise, ids)
+        groups = {name: group(world) for name, group in self.groups.items()}
+        return Seen(groups, world.signals, sum((value.sum() for value in groups.values()), torch.zeros(())))
 
-    def _observe(self, ended: _Ended | None = None) -> Obs:
-        """Return every group of all worlds, followed by the rows of those that ended, as they stood then."""
-        world, ids = self.world, None
-        counter = self.episode * _EPISODE + world.steps
+    def _observe(self, ended: _Ended | None = None) -> tuple[Obs, Tensor]:
+        """Return every group of all worlds, then the rows of those that ended, as they stood then; and the sum."""
+        world, episode, ids = self.world, self.episode, None
         if ended:
             world, ids = world.joined(ended.world), torch.cat((self._all, ended.ids))
-            counter = torch.cat((counter, ended.counter))
-        obs, signals = self._look(world, self.random, counter, self.disturbances.noise, ids)
-        self.world.signals = {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals
-        return obs
+            episode = torch.cat((episode, ended.episode))
+        seen = self._look(world, self.random, episode, self.disturbances.noise, ids)
+        signals = seen.signals
+        self.world.signals = (
+            {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals
+        )
+        return seen.groups, seen.total
 
-    def _statistics(self, ids: Tensor, truncated: Tensor, causes: dict[str, Tensor]) -> dict[str, Any]:
+    def _statistics(self, ids: Tensor, outcome: Outcome) -> dict[str, Any]:
         sums = self._sums[ids]
         return {
             "return": sums.sum(dim=1),
             "length": self.world.steps[ids],
-            "truncated": truncated[ids],
+            "truncated": outcome.truncated[ids],
             "rewards": sums,
-            "causes": {name: cause[ids] for name, cause in causes.items()},
+            "causes": {name: cause[ids] for name, cause in outcome.causes.items()},
         }
 
-    def _guard(self, obs: Obs, reward: Tensor, ended: _Ended | None = None) -> None:
-        """Raise NonFiniteError, with a repro file, where anything is not finite."""
-        total = reward.sum() + sum(value.sum() for value in obs.values())
-        if torch.isfinite(total):
+    def _guard(self, obs: Obs, total: Tensor, ended: _Ended | None = None) -> None:
+        """Raise NonFiniteError, with a repro file, where anything is not finite; ``total`` is the sum of all of it."""
+        if math.isfinite(total.item()):
             return
         found = first_bad({**obs, "reward": self._sums})
         if found is None:
@@ -352,4 +344,4 @@ class VecEnv:
 
     def observe(self) -> Obs:
         """Return the present observation again, as after ``load_state_dict``."""
-        return self._observe()
+        return self._observe()[0]

@@ -14,11 +14,8 @@ from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.motors import rotors_of
 
-_DIVERGED = (
-    int(mujoco.mjtWarning.mjWARN_BADQPOS),
-    int(mujoco.mjtWarning.mjWARN_BADQVEL),
-    int(mujoco.mjtWarning.mjWARN_BADQACC),
-)
+# BADQPOS, BADQVEL, BADQACC
+_DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 
 
 class MjbatchEngine(Engine):
@@ -35,7 +32,9 @@ class MjbatchEngine(Engine):
         self._states = {name: torch.from_numpy(self._batch.bind(name)) for name in ("qpos", "qvel", "ctrl")}
         self._sensordata = torch.from_numpy(self._batch.bind("sensordata", np.float32))
         self._warning: np.ndarray[Any, Any] = self._batch.bind("warning")
-        self._fields: dict[str, np.ndarray[Any, Any]] = {}
+        # (N, kinds, [last info, number]); a reset clears the counters
+        self._times_diverged = torch.from_numpy(self._warning)[:, _DIVERGED, 1]
+        self._fields: dict[str, Tensor] = {}
         self._history = self._batch.bind("history") if model.nhistory else None
         self._from_ctrl, self._from_sensors = _slots_of_actuators(model), _slots_of_sensors(model)
         self._twins = _delayed_columns(model)
@@ -53,8 +52,8 @@ class MjbatchEngine(Engine):
     def field(self, name: str) -> Tensor:
         """Return the live per-world values of a model field."""
         if name not in self._fields:
-            self._fields[name] = self._batch.expand(name)
-        return torch.from_numpy(self._fields[name])
+            self._fields[name] = torch.from_numpy(self._batch.expand(name))
+        return self._fields[name]
 
     def step(self, nstep: int) -> None:
         """Advance every world by ``nstep`` physics steps."""
@@ -105,12 +104,11 @@ class MjbatchEngine(Engine):
 
     def unstable(self) -> Tensor:
         """Return (N,) bool: worlds that MuJoCo found diverged since their last reset."""
-        # (N, kinds, [last info, number]); a reset clears the counters
-        return torch.from_numpy((self._warning[:, _DIVERGED, 1] > 0).any(axis=1))
+        return self._times_diverged.any(dim=1)
 
     def expanded(self) -> dict[str, Tensor]:
         """Return the live per-world model fields that were asked for, (N, ...) each."""
-        return {name: torch.from_numpy(value) for name, value in self._fields.items()}
+        return dict(self._fields)
 
     def row(self, world: int) -> np.ndarray[Any, Any]:
         """Return a copy of a world's integration state, in ``mj_getState``'s order."""
@@ -120,7 +118,7 @@ class MjbatchEngine(Engine):
         """Return integration rows, expanded fields, warning counters and derived buffers."""
         return {
             "rows": torch.from_numpy(self._rows.copy()),
-            "fields": {name: torch.from_numpy(value.copy()) for name, value in self._fields.items()},
+            "fields": {name: value.clone() for name, value in self._fields.items()},
             "warnings": torch.from_numpy(self._warning.copy()),
             "sensordata": self._sensordata.clone(),
         }

@@ -82,10 +82,8 @@ def position_servos(
         _dc_servos(engine, ids, kp, kd, limit, power, -kp * world.parameter(offset)[ids].double())
         return
     engine.field("actuator_gainprm")[ids, :, 0] = kp
-    bias = engine.field("actuator_biasprm")
-    bias[ids, :, 0] = -kp * world.parameter(offset)[ids].double()
-    bias[ids, :, 1] = -kp
-    bias[ids, :, 2] = -kd
+    constant = kp * world.parameter(offset)[ids].double()
+    engine.field("actuator_biasprm")[ids, :, :3] = torch.stack((constant, kp, kd), dim=-1).neg_()
     engine.field("actuator_forcerange")[ids] = torch.stack((-limit, limit), dim=-1)
 
 

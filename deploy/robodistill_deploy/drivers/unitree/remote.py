@@ -58,8 +58,9 @@ def pressed_bits(buttons: Collection[str]) -> int:
 
 
 def _remote(fields: Mapping[str, Any] | np.void, buttons: int) -> Remote | None:
-    axes = np.array([fields["lx"], fields["ly"], fields["rx"], fields["ry"]], np.float64)
+    # looked at before it is widened: a signalling NaN, widened, is a warning on the way
+    axes = np.array([fields["lx"], fields["ly"], fields["rx"], fields["ry"]], np.float32)
     if not np.isfinite(axes).all():
         return None
     pressed = frozenset(name for bit, name in enumerate(BUTTONS) if buttons >> bit & 1)
-    return Remote(np.clip(axes, -1.0, 1.0), pressed)
+    return Remote(np.clip(axes.astype(np.float64), -1.0, 1.0), pressed)

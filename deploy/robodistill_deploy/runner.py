@@ -23,6 +23,7 @@ from robodistill_deploy.drivers.base import Command, Driver, Reading
 from robodistill_deploy.errors import SpecError
 from robodistill_deploy.latency import Latency
 from robodistill_deploy.machine import RAMP_SECONDS, Machine, MachineState, Mode
+from robodistill_deploy.memory import settled_memory
 from robodistill_deploy.operators import Operation, Operator
 from robodistill_deploy.policy_inputs import PolicyInputs
 from robodistill_deploy.preflight import Observation
@@ -165,15 +166,16 @@ class Runner:
         An error on the way is raised after the robot was damped and closed.
         """
         self._forget()
-        self.operator.open()
-        try:
-            self.driver.open()
+        with settled_memory():
+            self.operator.open()
             try:
-                return self._drive(seconds)
+                self.driver.open()
+                try:
+                    return self._drive(seconds)
+                finally:
+                    self._farewell()
             finally:
-                self._farewell()
-        finally:
-            self.operator.close()
+                self.operator.close()
 
     def _drive(self, seconds: float) -> Summary:
         begin = self._clock.now()

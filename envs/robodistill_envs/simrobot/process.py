@@ -23,6 +23,7 @@ from typing import Any
 
 from robodistill_deploy.drivers.base import Reading
 from robodistill_deploy.errors import RobodistillError, unknown
+from robodistill_deploy.memory import settled_memory
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.simrobot.links import Face, open_link
 from robodistill_envs.simrobot.options import Process, Robot
@@ -58,10 +59,8 @@ class RobotProcess:
         end = time.monotonic() + self._process.seconds if self._process.seconds else float("inf")
         _say({"ready": {"link": self._process.link, "client": dict(self._link.client)}})
         try:
-            if self._process.lockstep:
-                self._lockstep(end)
-            else:
-                self._real_time(end)
+            with settled_memory():
+                (self._lockstep if self._process.lockstep else self._real_time)(end)
         finally:
             self._link.close()
         _say({"excursions": self._report()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import threading
 import time
@@ -331,3 +332,21 @@ def test_stop_may_come_from_another_thread(policy: Policy, new_driver: Callable[
     summary = runner.run()
     timer.join()
     assert str(summary.trip) == "stop: enough"
+
+
+def test_no_tick_waits_for_the_garbage_of_what_was_loaded_before(
+    make: Callable[..., Runner], driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = [[] for _ in range(1000)]
+    walked: list[int] = []
+    read = driver.read
+
+    def seen() -> Any:
+        walked.append(sum(any(held is thing for held in gc.get_objects()) for thing in loaded[:3]))
+        return read()
+
+    monkeypatch.setattr(driver, "read", seen)
+    make().run(0.05)
+    assert walked
+    assert not any(walked)  # the collector does not even know of them
+    assert any(held is loaded[0] for held in gc.get_objects())  # afterwards it does again

@@ -102,7 +102,7 @@ class UnitreeDriver:
             return
         if not self._config:
             check_interface(self._interface)
-        self._reading, self._spoken, self._read_at = None, (-np.inf, None), time.monotonic()
+        self._spoken = (-np.inf, None)
         self.rejected.clear()
         participant = Participant(self._domain, self._config or configuration(self._interface))
         try:
@@ -110,6 +110,7 @@ class UnitreeDriver:
             self._find()
             if self._release:
                 motion_switcher.release(participant, self._timeout)
+                self._find()  # the reading from before is old by now
         except BaseException:
             self.close()
             participant.close()
@@ -163,6 +164,8 @@ class UnitreeDriver:
             self.rejected[reason] += times
 
     def _find(self) -> None:
+        """Wait for a state that comes from now on."""
+        self._reading, self._read_at = None, time.monotonic()
         end = time.monotonic() + self._timeout
         while self.read() is None:
             left = end - time.monotonic()
@@ -183,15 +186,16 @@ class UnitreeDriver:
 
     def _measured(self, state: Record, remotes: Reader) -> Reading:
         imu, motors = state["imu_state"], state["motor_state"][: len(JOINTS)]
-        signals: dict[str, Array] = {
-            "imu_quat_wxyz": imu["quaternion"].astype(np.float64),
-            "imu_gyro": imu["gyroscope"].astype(np.float64),
-            "imu_accelerometer": imu["accelerometer"].astype(np.float64),
-            "joint_pos": motors["q"].astype(np.float64),
-            "joint_vel": motors["dq"].astype(np.float64),
-            "joint_effort": motors["tau_est"].astype(np.float64),
-            "foot_force": state["foot_force"] * self._foot_force_scale,
-        }
+        with np.errstate(invalid="ignore"):  # a signalling NaN, widened; the safety filter sees to it
+            signals: dict[str, Array] = {
+                "imu_quat_wxyz": imu["quaternion"].astype(np.float64),
+                "imu_gyro": imu["gyroscope"].astype(np.float64),
+                "imu_accelerometer": imu["accelerometer"].astype(np.float64),
+                "joint_pos": motors["q"].astype(np.float64),
+                "joint_vel": motors["dq"].astype(np.float64),
+                "joint_effort": motors["tau_est"].astype(np.float64),
+                "foot_force": state["foot_force"] * self._foot_force_scale,
+            }
         now = time.monotonic()
         return Reading(now, int(state["tick"]), signals, self._remote(state, remotes, now))
 

@@ -120,7 +120,8 @@ class UnitreeLink:
         if LOW_CMD.crc(record) != record["crc"]:
             self.rejected["check sum"] += 1
             return None
-        command = commanded(record, self._slot)
+        with np.errstate(invalid="ignore"):  # a signalling NaN, widened; refused below
+            command = commanded(record, self._slot)
         parts = (command.position, command.velocity, command.kp, command.kd, command.effort)
         if not all(np.isfinite(part).all() for part in parts):
             self.rejected["not finite"] += 1

@@ -212,7 +212,8 @@ def unpack_state(layout: Layout, data: bytes) -> StatePacket:
     if int(record["flags"]) & _HAS_REMOTE:
         pressed = int(record["buttons"])
         buttons = frozenset(name for i, name in enumerate(BUTTONS) if pressed >> i & 1)
-        remote = Remote(record["axes"].astype(np.float64), buttons)
+        with np.errstate(invalid="ignore"):  # a signalling NaN, widened
+            remote = Remote(record["axes"].astype(np.float64), buttons)
     values = record["values"]
     signals = {name: values[where].astype(np.float64) for name, where in layout.slices.items()}
     reading = Reading(float(record["stamp"]), int(record["tick"]), signals, remote)
@@ -222,10 +223,11 @@ def unpack_state(layout: Layout, data: bytes) -> StatePacket:
 def unpack_command(layout: Layout, data: bytes) -> CommandPacket:
     """Return the COMMAND in a packet that ``kind_of`` accepted; a number that is not finite makes it malformed."""
     record = _record(layout, layout.command, data)
-    position, velocity, kp, kd, effort, twist = (
-        record[name].astype(np.float64)
-        for name in ("position", "velocity", "kp", "kd", "effort", "twist")
-    )
+    with np.errstate(invalid="ignore"):  # a signalling NaN, widened; refused below
+        position, velocity, kp, kd, effort, twist = (
+            record[name].astype(np.float64)
+            for name in ("position", "velocity", "kp", "kd", "effort", "twist")
+        )
     if not np.isfinite(np.concatenate((position, velocity, kp, kd, effort, twist))).all():
         raise MalformedPacketError("not_finite")
     if kp.min(initial=0.0) < 0.0 or kd.min(initial=0.0) < 0.0:

@@ -116,8 +116,9 @@ def _pairs(variants: Sequence[VariantFigures]) -> list[tuple[int, int]]:
     count = len(variants)
     if count <= MAX_ALL_PAIRS:
         return list(combinations(range(count), 2))
-    leaders = [(base, other) for base, other in [sorted(ranking(variants)[:2])] if base > 0]
-    return [*((0, other) for other in range(1, count)), *leaders]
+    leaders = sorted(ranking(variants)[:2])  # empty where no student was evaluated
+    extra = [(leaders[0], leaders[1])] if len(leaders) == 2 and leaders[0] > 0 else []
+    return [*((0, other) for other in range(1, count)), *extra]
 
 
 def spread(found: Mapping[str, Estimate]) -> Spread | None:

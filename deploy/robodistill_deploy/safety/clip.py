@@ -55,11 +55,17 @@ def limit(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: fl
 
 
 def passes(plan: Plan, resistance: Array, previous: Array, wanted: Array, dt: float) -> bool:
-    """Return whether ``wanted`` keeps every limit as it is: the usual case, in few operations."""
+    """Return whether ``wanted`` keeps every limit as it is: the usual case. For tens of joints a loop beats numpy."""
     if dt <= 0.0:
         return False
-    kept = np.concatenate((wanted, (wanted - previous) / dt, plan.gain * wanted - resistance))
-    return bool(((kept >= plan.kept_lower) & (kept <= plan.kept_upper)).all())
+    for value, before, held, (low, high, rate, gain, effort) in zip(
+        wanted.tolist(), previous.tolist(), resistance.tolist(), plan.kept, strict=True
+    ):
+        if not (
+            low <= value <= high and abs((value - before) / dt) <= rate and abs(gain * value - held) <= effort
+        ):  # NaN compares false
+            return False
+    return True
 
 
 def explain(plan: Plan, done: Limited, previous: Array, wanted: Array, t: float, dt: float) -> tuple[Event, ...]:

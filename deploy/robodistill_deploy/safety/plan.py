@@ -94,8 +94,8 @@ class Plan:
         self.resistance = np.zeros((n, size))
         self.resistance[np.arange(n), self.position] += self.kp
         self.resistance[np.arange(n), self.velocity] += self.kd
-        self.kept_lower = np.concatenate((self.lower, -self.rate, -self.effort))
-        self.kept_upper = np.concatenate((self.upper, self.rate, self.effort))
+        limits = (self.lower, self.upper, self.rate, self.gain, self.effort)
+        self.kept: list[tuple[float, ...]] = np.column_stack(limits).tolist()
         self.usual_lower, self.usual_upper = np.full(size, -_USUAL), np.full(size, _USUAL)
         for watched in (self.range, self.training):
             places = watched.places

@@ -36,9 +36,9 @@ def limit(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: fl
     ``gain * value - kp * position - kd * velocity`` stays within its limit; where that is not enough (a joint that is
     driven fast from outside), the gains shrink instead.
     """
-    resistance = plan.resistance @ measurement
-    if passes(plan, resistance, previous, wanted, dt):
+    if passes(plan, measurement, previous, wanted, dt):
         return Limited(wanted, None, None)
+    resistance = plan.kp * measurement[plan.position] + plan.kd * measurement[plan.velocity]
     reach = plan.rate * dt
     lowest = np.maximum(previous - reach, plan.lower)
     highest = np.minimum(previous + reach, plan.upper)
@@ -54,16 +54,16 @@ def limit(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: fl
     return Limited(values, np.where(size > allowed, plan.effort / np.maximum(size, plan.effort), 1.0), effort)
 
 
-def passes(plan: Plan, resistance: Array, previous: Array, wanted: Array, dt: float) -> bool:
+def passes(plan: Plan, measurement: Array, previous: Array, wanted: Array, dt: float) -> bool:
     """Return whether ``wanted`` keeps every limit as it is: the usual case. For tens of joints a loop beats numpy."""
     if dt <= 0.0:
         return False
-    for value, before, held, (low, high, rate, gain, effort) in zip(
-        wanted.tolist(), previous.tolist(), resistance.tolist(), plan.kept, strict=True
-    ):
-        if not (
-            low <= value <= high and abs((value - before) / dt) <= rate and abs(gain * value - held) <= effort
-        ):  # NaN compares false
+    x = measurement.tolist()
+    for value, before, keep in zip(wanted.tolist(), previous.tolist(), plan.keeps, strict=True):
+        low, high, rate, effort, gain, kp, position, kd, velocity = keep
+        if not (low <= value <= high and abs((value - before) / dt) <= rate):  # NaN compares false
+            return False
+        if not abs(gain * value - (kp * x[position] + kd * x[velocity])) <= effort:
             return False
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -41,8 +41,12 @@ class Graph(Protocol):
     backend: str
     """What runs it, with its version."""
 
-    def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Return new arrays for the outputs called ``names``; a GraphError says what failed."""
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Return what runs the graph once: it reads ``inputs`` and fills ``outputs`` where they lie.
+
+        The arrays are contiguous, by name, and of the graph's own shapes; bind each set of them once. What is returned
+        raises a GraphError that says what failed; ``outputs`` then hold nothing of use.
+        """
         ...
 
 

@@ -57,12 +57,24 @@ class NumpyGraph:
                 raise SpecError(f"{path}: {error}") from error
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Return new arrays for the outputs called ``names``."""
+        """Return new arrays for the outputs called ``names``; a GraphError says what failed."""
         values: dict[str, Values] = {**self._constants, **feeds}
         with np.errstate(all="ignore"):  # the caller looks at what is not finite
             for step in self._steps:
                 _evaluate(step, values)
         return [np.array(values[name], np.float32) for name in names]
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Return what reads ``inputs``, computes and copies to ``outputs``."""
+        names, places = list(outputs), list(outputs.values())
+
+        def run() -> None:
+            for name, place, value in zip(names, places, self.run(names, inputs), strict=True):
+                if value.shape != place.shape:  # numpy would stretch it
+                    raise GraphError(f"output {name!r} of the graph has shape {value.shape}, expected {place.shape}")
+                place[...] = value
+
+        return run
 
 
 def _evaluate(step: tuple[Operator, Node], values: dict[str, Values]) -> None:

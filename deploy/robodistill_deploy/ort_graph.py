@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import onnxruntime as ort
 
@@ -45,11 +44,28 @@ class OrtGraph:
             reason = " ".join(str(error).split())
             raise SpecError(f"{path}: {self.backend} cannot load this graph: {reason}") from error
 
-    def run(self, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Return new arrays for the outputs called ``names``."""
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Return what computes from and to the memory of the arrays: a call with neither dicts nor new arrays."""
+        return _Bound(self._session, inputs, outputs)
+
+
+class _Bound:
+    """A session bound to arrays, which it keeps alive, for onnxruntime knows their addresses only."""
+
+    def __init__(
+        self, session: ort.InferenceSession, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> None:
+        self._run, self._binding = session.run_with_iobinding, session.io_binding()
+        self._values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in {**inputs, **outputs}.items()}
+        for name in inputs:
+            self._binding.bind_ortvalue_input(name, self._values[name])
+        for name in outputs:
+            self._binding.bind_ortvalue_output(name, self._values[name])
+
+    def __call__(self) -> None:
         try:
-            return cast("list[Array]", self._session.run(names, feeds))
-        except ORT_ERRORS as error:
+            self._run(self._binding)
+        except (*ORT_ERRORS, RuntimeError) as error:  # a bound run raises the latter, whatever failed
             raise GraphError(f"onnxruntime failed: {' '.join(str(error).split())}") from error
 
 

@@ -29,7 +29,8 @@ class PolicyInputs:
                 sink += places
                 source += layout.place(signal.name, signal.elements).tolist()
         self.vector = np.zeros(start, np.float32)
-        self._source, self._sink, self._commanded = (np.array(i, np.intp) for i in (source, sink, commanded))
+        self._source, self._sink = np.array(source, np.intp), _as_slice(sink)
+        self._commanded = np.array(commanded, np.intp)
         self._command_rules(spec)
         self.reset()
 
@@ -71,3 +72,10 @@ class PolicyInputs:
         self._command = np.minimum(np.maximum(inside, before - self._step), before + self._step)
         self.vector[self._commanded] = self._command
         self._settled = command if np.array_equal(self._command, inside) else None
+
+
+def _as_slice(places: list[int]) -> slice | NDArray[np.intp]:
+    """Return ``places`` as a slice where they follow one another, for that is filled in half the time."""
+    if places and places == list(range(places[0], places[0] + len(places))):
+        return slice(places[0], places[0] + len(places))
+    return np.array(places, np.intp)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from robodistill_deploy import binding
 from robodistill_deploy.binding import Order
 from robodistill_deploy.errors import RobodistillError, SpecError, unknown
 from robodistill_deploy.graph import GraphError
+from robodistill_deploy.masks import all_true
 from robodistill_deploy.policy_file import PolicyFile, open_policy_file
 from robodistill_deploy.policy_spec import PolicySpec, Tick
 from robodistill_deploy.spec import ActionPart, SignalSpec
@@ -58,8 +60,6 @@ class Policy:
         self._spec = file.spec
         self._session = file.session
         self._bound = binding.identity(file.spec.interface)
-        self._output_names = [f"action.{part.name}" for part in file.spec.interface.actions]
-        self._output_names += [f"next.{state.name}" for state in file.spec.states]
         self._allocate()
         self._self_test_error = _replay_self_test(self, file.path)
         self.reset()
@@ -105,14 +105,14 @@ class Policy:
 
     def reset(self) -> None:
         """Return to the initial state: no history, no last action."""
-        self._feeds.update(self._initial)
+        self._carried[:] = self._initial
 
     def state(self, name: str) -> Array:
         """Return a copy of state ``name`` as it stands before the next tick, such as ``last_action``."""
         key = f"state.{name}"
-        if key not in self._feeds or name not in {state.name for state in self._spec.states}:
+        if key not in self._states:
             raise RobodistillError(unknown("state", name, [state.name for state in self._spec.states]))
-        return self._feeds[key].copy()
+        return self._states[key].copy()
 
     def tick(self, signals: Mapping[str, SignalValue]) -> dict[str, Array]:
         """Advance by one control period.
@@ -127,11 +127,11 @@ class Policy:
                     raise _missing(signal, signals)
                 value = _as_array(signal, signals[signal.name])
                 slot[:] = value if order is None else value[order]
-        outputs = self._advance()
+        self._advance()
         targets = {}
-        for part, output in zip(self._bound.actions, outputs, strict=False):
-            order = self._bound.outbound[part.name]
-            targets[part.name] = output[0] if order is None else output[0][order]
+        for part in self._bound.actions:
+            order, output = self._bound.outbound[part.name], self._outputs[f"action.{part.name}"][0]
+            targets[part.name] = output.copy() if order is None else output[order]
         return targets
 
     def tick_vector(self, inputs: Array) -> npt.NDArray[np.float64]:
@@ -144,50 +144,42 @@ class Policy:
             raise SignalError(f"inputs have shape {inputs.shape}, expected {self._inputs.shape}")
         self._inputs[:] = inputs
         self._advance()
-        return self._flat[: self._action_dim].astype(np.float64)
+        return self._targets.astype(np.float64)
 
-    def _advance(self) -> list[Array]:
+    def _advance(self) -> None:
         """Check the inputs that were filled in, run the graph and keep its next state."""
-        if not np.isfinite(self._inputs).all():
+        if not all_true(np.isfinite(self._inputs)):
             raise self._not_finite()
-        outputs = self._run()
-        self._feeds.update(zip(self._state_inputs, outputs[len(self._bound.actions) :], strict=True))
-        return outputs
-
-    def _run(self) -> list[Array]:
         try:
-            outputs = self._session.run(self._output_names, self._feeds)
+            self._run()
         except GraphError as error:
             raise PolicyOutputError(str(error)) from error
-        self._flat = np.concatenate(outputs, axis=None)  # one check of all is faster than one of each
-        if not np.isfinite(self._flat).all():
-            pairs = zip(self._output_names, outputs, strict=True)
-            name = next(name for name, output in pairs if not np.isfinite(output).all())
+        if not all_true(np.isfinite(self._produced)):
+            name = next(name for name, output in self._outputs.items() if not np.isfinite(output).all())
             raise PolicyOutputError(f"output {name!r} of the policy is not finite although its inputs are")
-        return outputs
+        self._carried[:] = self._next
 
     def _allocate(self) -> None:
-        """Give this instance its own buffers; signals lie side by side so that one check covers all."""
-        spec = self._spec
-        self._inputs = np.zeros(sum(s.dim for s in spec.interface.signals), np.float32)
-        self._state_inputs = [f"state.{state.name}" for state in spec.states]
-        self._initial: dict[str, Array] = {
-            f"state.{state.name}": np.array(state.initial, np.float32).reshape(state.shape)
-            for state in spec.states
-        }
-        self._feeds: dict[str, Array] = dict(self._initial)
-        self._action_dim = spec.interface.action_dim
-        self._flat = np.zeros(0, np.float32)
+        """Give this instance its own buffers and bind the graph to them, which costs less than new ones each tick.
+
+        Signals lie side by side, and so do states, targets and next states: one check or copy covers all.
+        """
+        interface, states = self._spec.interface, self._spec.states
+        self._inputs, self._signals = _side_by_side({f"signal.{s.name}": (1, s.dim) for s in interface.signals})
+        self._carried, self._states = _side_by_side({f"state.{s.name}": s.shape for s in states})
+        shapes = {f"action.{part.name}": (1, part.dim) for part in interface.actions}
+        self._produced, self._outputs = _side_by_side(shapes | {f"next.{s.name}": s.shape for s in states})
+        self._targets, self._next = np.split(self._produced, [interface.action_dim])
+        self._initial = np.array([value for state in states for value in state.initial], np.float32)
+        self.reset()
+        self._run = self._session.bind({**self._signals, **self._states}, self._outputs)
         self._allocate_slots()
 
     def _allocate_slots(self) -> None:
-        self._slots: list[tuple[Array, SignalSpec, Order | None]] = []
-        start = 0
-        for signal in self._bound.signals:
-            slot = self._inputs[start : start + signal.dim]
-            self._slots.append((slot, signal, self._bound.inbound[signal.name]))
-            self._feeds[f"signal.{signal.name}"] = slot.reshape(1, -1)
-            start += signal.dim
+        self._slots: list[tuple[Array, SignalSpec, Order | None]] = [
+            (self._signals[f"signal.{signal.name}"][0], signal, self._bound.inbound[signal.name])
+            for signal in self._bound.signals
+        ]
 
     def _not_finite(self) -> SignalError:
         places = [
@@ -201,6 +193,14 @@ class Policy:
             f"signal {signal.name!r}, element {signal.elements[i]!r} is {self._inputs[first]}, "
             "must be a finite float32"
         )
+
+
+def _side_by_side(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Array, dict[str, Array]]:
+    """Return one vector of zeros, and by name the parts of it, each of its own shape."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    whole = np.zeros(sum(sizes), np.float32)
+    parts = np.split(whole, np.cumsum(sizes)[:-1])
+    return whole, {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=False)}
 
 
 def _missing(signal: SignalSpec, delivered: Iterable[str]) -> SignalError:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from robodistill_deploy.errors import RobodistillError, SpecError
-from robodistill_deploy.graph import GraphError
+from robodistill_deploy.graph import Graph, GraphError
 from robodistill_deploy.numpy_graph import OPERATORS, NumpyGraph
 from robodistill_deploy.onnx_reader import read_onnx
 from robodistill_deploy.ort_graph import OrtGraph
@@ -105,9 +106,9 @@ def test_an_operator_as_onnxruntime_computes_it(
     op: str, values: list[Any], attributes: dict[str, Any], outputs: int
 ) -> None:
     data, names = model_of(op, values, attributes, outputs), [f"y{i}f" for i in range(outputs)]
-    theirs = OrtGraph(data, Path("op.onnx")).run(names, {"x0": values[0]})
+    theirs = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(names, {"x0": values[0]})
     ours = NumpyGraph(data, Path("op.onnx")).run(names, {"x0": values[0]})
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(ours, map(np.asarray, theirs), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6)
 
@@ -182,6 +183,30 @@ def test_an_operator_that_is_missing_is_named(write: Write, model: onnx.ModelPro
             node.op_type = "Softsign"
     with pytest.raises(SpecError, match=r"no operator 'Softsign'.*load it with backend onnxruntime"):
         load_policy(write(model=model), backend="numpy")
+
+
+@pytest.mark.parametrize("graph", [NumpyGraph, OrtGraph])
+def test_a_bound_graph_reads_and_fills_the_arrays_it_was_given(graph: Callable[[bytes, Path], Graph]) -> None:
+    data = model_of("Add", [A, B], {}, 1)
+    x, y, other = A.copy(), np.zeros_like(A), np.zeros_like(A)
+    loaded = graph(data, Path("add.onnx"))
+    run, beside = loaded.bind({"x0": x}, {"y0f": y}), loaded.bind({"x0": x}, {"y0f": other})
+    run()
+    np.testing.assert_array_equal(y, A + B)
+    x *= 2.0
+    run()
+    np.testing.assert_array_equal(y, 2.0 * A + B)
+    assert not other.any()
+    beside()
+    np.testing.assert_array_equal(other, y)
+
+
+@pytest.mark.parametrize("graph", [NumpyGraph, OrtGraph])
+def test_an_output_of_another_size_is_refused(graph: Callable[[bytes, Path], Graph]) -> None:
+    loaded = graph(model_of("ReduceSum", [A], {}, 1), Path("sum.onnx"))  # (1, 1), which numpy would stretch
+    run = loaded.bind({"x0": A}, {"y0f": np.zeros_like(A)})
+    with pytest.raises(GraphError, match=r"shape|dimensions"):
+        run()
 
 
 def test_shapes_that_do_not_fit_are_one_line(write: Write, model: onnx.ModelProto) -> None:

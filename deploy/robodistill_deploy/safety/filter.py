@@ -8,6 +8,7 @@ import numpy as np
 
 from robodistill_deploy.drivers.base import Command, Reading
 from robodistill_deploy.errors import RobodistillError
+from robodistill_deploy.masks import all_true
 from robodistill_deploy.policy_spec import Statistics
 from robodistill_deploy.safety.clip import Limited, explain, limit, start
 from robodistill_deploy.safety.layout import Layout
@@ -62,7 +63,7 @@ class SafetyFilter:
         x = self.layout.measurement(reading)
         same = x is not None and state.measurement is not None and x.tobytes() == state.measurement.tobytes()
         changed = state.changed if same else reading.stamp
-        usual = x is not None and bool(((x >= self.plan.usual_lower) & (x <= self.plan.usual_upper)).all())
+        usual = x is not None and all_true((x >= self.plan.usual_lower) & (x <= self.plan.usual_upper))
         sound = usual or (x is not None and is_sound(x))
         return FilterState(
             state.t, reading, x, sound, usual, changed, state.previous, state.since, state.clipped, state.trip

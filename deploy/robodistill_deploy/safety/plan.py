@@ -90,12 +90,11 @@ class Plan:
 
     def _usual(self) -> None:
         """Prepare the checks that find in few operations that all is well, which it nearly always is."""
-        n, size = len(self.lower), self.layout.size
-        self.resistance = np.zeros((n, size))
-        self.resistance[np.arange(n), self.position] += self.kp
-        self.resistance[np.arange(n), self.velocity] += self.kd
-        self.kept_lower = np.concatenate((self.lower, -self.rate, -self.effort))
-        self.kept_upper = np.concatenate((self.upper, self.rate, self.effort))
+        limits = (self.lower, self.upper, self.rate, self.effort, self.gain)
+        laws = (self.kp, self.position, self.kd, self.velocity)
+        self.keeps = tuple(zip(*(column.tolist() for column in (*limits, *laws)), strict=True))
+        """Per value the limits and the law of its effort, as Python's numbers; see ``clip.passes``"""
+        size = self.layout.size
         self.usual_lower, self.usual_upper = np.full(size, -_USUAL), np.full(size, _USUAL)
         for watched in (self.range, self.training):
             places = watched.places

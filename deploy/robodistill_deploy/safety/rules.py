@@ -145,7 +145,8 @@ def training_range(now: Now, plan: Plan) -> Violation | None:
 
 def _up(numbers: list[float], places: list[int]) -> tuple[float, float, float]:
     """Return the vertical in the IMU's frame, (0, 0, 1) when level; the rule ``attitude`` has seen to the norm."""
-    w, x, y, z = (numbers[i] for i in places)
+    a, b, c, d = places
+    w, x, y, z = numbers[a], numbers[b], numbers[c], numbers[d]
     s = 2.0 / (w * w + x * x + y * y + z * z)
     return s * (x * z - w * y), s * (y * z + w * x), 1.0 - s * (x * x + y * y)
 

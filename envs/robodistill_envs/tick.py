@@ -13,7 +13,7 @@ class Tick(NamedTuple):
     targets: Tensor
     """(n, nu) float64, of the servos."""
     pushed: dict[str, Tensor]
-    """``kick`` (n, 2) float64 [m/s], ``push`` (n, 2) and ``push_in`` (n,); empty where nobody pushes."""
+    """``push`` (n, 2), ``push_in`` (n,) and, where one is due, ``kick`` (n, 2) float64 [m/s]; empty without pushes."""
     steps: Tensor
     command_age: Tensor
     internals: dict[str, Tensor]
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
     sums: Tensor
     """(n, terms), rewards since the episode began."""
     asked: dict[str, Tensor]
-    """``command`` (n, elements) and its ``age`` (n,) in what goes on; empty for a task without commands."""
+    """``command`` (n, elements) and its ``age`` (n,) in what goes on; empty where none is due."""
 
 
 class Seen(NamedTuple):

@@ -123,6 +123,7 @@ class VecEnv:
         self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
         self._tick, self._outcome, self._start, self._look = self._ticked, self._judged, self._started, self._seen
+        self._compiles = compiles
         if compiles:
             require_compiler()
             ticks = (*_TICKS, *(f"internals.{name}" for name in self._internals))
@@ -236,7 +237,8 @@ class VecEnv:
         tick = self._tick(world, self.random, pushes, *clocks)
         engine.state("ctrl").copy_(tick.targets)
         if pushes:
-            engine.state("qvel")[:, :2] += tick.pushed["kick"]
+            if "kick" in tick.pushed:
+                engine.state("qvel")[:, :2] += tick.pushed["kick"]
             world.push, self._push_in = tick.pushed["push"], tick.pushed["push_in"]
         world.steps, self.command_age, world.internals = tick.steps, tick.command_age, tick.internals
         for kept, name in zip(self._before, ("qpos", "qvel"), strict=True):
@@ -249,17 +251,20 @@ class VecEnv:
         targets = torch.clamp(self._default + self._scale * world.action.double(), self._lower, self._upper)
         pushed: dict[str, Tensor] = {}
         if pushes:
-            push_in = push_in - 1
-            due = push_in <= 0
-            kick, wait = self.draws.push(random, episode * _EPISODE + world.steps, size)
-            pushed = {
+            pushed = {"push": world.push * 0.5 ** (self.task.control_dt / _FADE), "push_in": push_in - 1}
+            due = pushed["push_in"] <= 0
+            if self._is_any(due):
+                kick, wait = self.draws.push(random, episode * _EPISODE + world.steps, size)
+                pushed["push"] = torch.where(due.unsqueeze(1), kick, pushed["push"])
+                pushed["push_in"] = torch.where(due, wait, pushed["push_in"])
                 # adding -0.0 changes no bit
-                "kick": kick.double().masked_fill_(~due.unsqueeze(1), -0.0),
-                "push": torch.where(due.unsqueeze(1), kick, world.push * 0.5 ** (self.task.control_dt / _FADE)),
-                "push_in": torch.where(due, wait, push_in),
-            }
+                pushed["kick"] = kick.double().masked_fill_(~due.unsqueeze(1), -0.0)
         internals = {name: module(world.internals[name], world.action) for name, module in self._internals.items()}
         return Tick(targets, pushed, world.steps + 1, age + 1, internals)
+
+    def _is_any(self, due: Tensor) -> bool:
+        """Return whether anything is to be drawn; always, where what is drawn is compiled for all worlds alike."""
+        return self._compiles or bool(due.any())
 
     def _judge(self) -> Outcome:
         now = (self.engine.unstable(), self._sums, self.episode, self.command_age, self._size)
@@ -280,9 +285,10 @@ class VecEnv:
         asked: dict[str, Tensor] = {}
         if self.task.command:
             due = world.steps % round(self.task.command.hold_s / self.task.control_dt) == 0
-            command = self.draws.command(random, episode * _EPISODE + world.steps, size)
-            asked["command"] = torch.where(due.unsqueeze(1), command, world.command)
-            asked["age"] = age.masked_fill(due, 0)
+            if self._is_any(due):
+                command = self.draws.command(random, episode * _EPISODE + world.steps, size)
+                asked["command"] = torch.where(due.unsqueeze(1), command, world.command)
+                asked["age"] = age.masked_fill(due, 0)
         return Outcome(
             terminated, over & ~terminated, over | terminated, causes, rewards, reward, reward.sum(),
             sums + rewards, asked,

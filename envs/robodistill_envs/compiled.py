@@ -1,8 +1,8 @@
-"""Outcomes and observations of a step compiled ahead of time: one C++ function each, not hundreds of operations.
+"""The functions a step is made of, compiled ahead of time: one C++ function each, not hundreds of operations.
 
 It pays where worlds are few and a run is long, for what it saves in a step hardly depends on their number
 (docs/benchmarks.md). Results differ from the uncompiled in the last bits. Compiling takes about a minute, once for
-what the functions compute: the library is kept in the user's cache folder.
+what the functions compute: each library is kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,89 +27,61 @@ from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.random import WorldRandom
 from robodistill_envs.world import World
 
-
-class Outcome(NamedTuple):
-    """What a step led to, in n worlds."""
-
-    terminated: Tensor
-    truncated: Tensor
-    done: Tensor
-    """(n,) bool, like the two before."""
-    causes: dict[str, Tensor]
-    """(n,) bool by name, why terminated."""
-    rewards: Tensor
-    """(n, terms), weighted."""
-    reward: Tensor
-    """(n,), their sum."""
-
-
-class Seen(NamedTuple):
-    """What is observed in n worlds."""
-
-    groups: dict[str, Tensor]
-    """(n, dim)"""
-    signals: dict[str, Tensor]
-    """(n, dim), what the groups are made of."""
-    total: Tensor
-    """The sum of all groups, which is finite if all of it is."""
-
-
-Judge = Callable[[World, Tensor], Outcome]
-"""(world, whose physics diverged (n,)) -> what the step led to."""
-Look = Callable[[World, WorldRandom, Tensor, bool, "Tensor | None"], Seen]
-"""(world, random, episode (n,), noise, ids as in ``World.measure``) -> what is seen."""
+Result = TypeVar("Result", bound=tuple[Any, ...])
 _MANY = 1 << 40
 """No number of worlds reaches it."""
 
 
-def require_compiler() -> None:
-    """Refuse a machine without the C++ compiler that torch's inductor calls."""
+def has_compiler() -> bool:
+    """Return whether the C++ compiler is here that torch's inductor calls: what CXX names, or a usual one."""
     named = os.environ.get("CXX", "")
-    if not any(shutil.which(name) for name in ([named] if named else ["g++", "clang++", "c++"])):
+    return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++", "c++"]))
+
+
+def require_compiler() -> None:
+    """Refuse a machine without a C++ compiler."""
+    if not has_compiler():
+        named = os.environ.get("CXX") or "g++"
         raise RobodistillError(
-            f"compile=true needs a C++ compiler, {named or 'g++'} was not found: install one (apt install g++), "
+            f"compile=true needs a C++ compiler, {named} was not found: install one (apt install g++), "
             "name one in CXX, or leave compile out"
         )
 
 
-def compiled(world: World, judge: Judge, look: Look) -> tuple[Judge, Look]:
-    """Return the same two functions, compiled at their first call for any number of worlds."""
-    require_compiler()
-    rows = _rows(world)
-    template, names = world.made_of(rows), tuple(rows)
+def compiled(
+    world: World, function: Callable[..., Result], needs: Sequence[str] | None = None
+) -> Callable[..., Result]:
+    """Return ``function(world, random, how, *tensors)`` compiled, once for each ``how``, for any number of worlds.
 
-    def made_of(values: Sequence[Tensor]) -> World:
-        return template.made_of(dict(zip(names, values, strict=True)))
+    It returns a NamedTuple of tensors and dicts of them. ``needs`` are the rows of the world that it looks at, if
+    not all; a tensor without dimensions belongs to all worlds.
+    """
+    everything = _rows(world)
+    template, names = world.made_of(everything), tuple(everything if needs is None else needs)
+    made: dict[Hashable, _Compiled] = {}
 
-    def outcome(*values: Tensor) -> Outcome:
-        return judge(made_of(values[:-1]), values[-1])
+    def made_for(random: WorldRandom, how: Hashable) -> _Compiled:
+        def of_tensors(keys: Tensor, *values: Tensor) -> Result:
+            here = template.made_of(dict(zip(names, values, strict=False))) if names else template
+            return function(here, random.with_keys(keys), how, *values[len(names) :])
 
-    def seen_by(random: WorldRandom, noise: bool) -> Callable[..., Seen]:
-        return lambda *values: look(
-            made_of(values[:-2]), random.with_keys(values[-2]), values[-1], noise, None
-        )
+        return _Compiled(of_tensors)
 
-    fast_judge, fast_looks = _Compiled(outcome), dict[bool, _Compiled]()
+    def fast(world: World, random: WorldRandom, how: Hashable, *tensors: Tensor) -> Result:
+        if how not in made:
+            made[how] = made_for(random, how)
+        rows = _rows(world) if names else {}
+        return made[how](random.keys(), *(rows[name] for name in names), *tensors)
 
-    def compiled_judge(world: World, diverged: Tensor) -> Outcome:
-        return Outcome(*fast_judge(*_rows(world).values(), diverged))
-
-    def compiled_look(
-        world: World, random: WorldRandom, episode: Tensor, noise: bool, ids: Tensor | None
-    ) -> Seen:
-        if noise not in fast_looks:
-            fast_looks[noise] = _Compiled(seen_by(random, noise))
-        return Seen(*fast_looks[noise](*_rows(world).values(), random.keys(ids), episode))
-
-    return compiled_judge, compiled_look
+    return fast
 
 
 def _rows(world: World) -> dict[str, Tensor]:
-    """Return the rows of ``world``, those that its first step makes included, in an order that stays."""
+    """Return the rows of ``world``, those that its first step makes included."""
     rows = world.rows()
     if "last_joint_vel" not in rows and "joint_vel" in {s.name for s in world.task.robot.sensors}:
         rows["last_joint_vel"] = torch.zeros_like(world.true("joint_vel"))
-    return {name: rows[name] for name in sorted(rows)}
+    return rows
 
 
 class _Traced(nn.Module):
@@ -125,35 +97,43 @@ class _Traced(nn.Module):
 
 
 class _Compiled:
-    """A function of tensors with a row per world that returns tensors, or dicts of them; compiled at its first call."""
+    """A function of tensors that returns a NamedTuple of tensors and dicts of them; compiled at its first call."""
 
     def __init__(self, function: Callable[..., tuple[Any, ...]]) -> None:
         self._function = function
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
-        self._form: list[tuple[str, ...] | None] = []
-        """For each thing returned: the names of a dict, or None."""
+        self._made_of: Callable[[Iterator[Tensor]], Any]
 
-    def __call__(self, *values: Tensor) -> list[Any]:
-        """Return what the function does, in its order."""
+    def __call__(self, *values: Tensor) -> Any:
+        """Return what the function does."""
         # the library takes its inputs by their places, and reads their rows one after the other
         inputs = [value.contiguous() for value in values]
         if self._run is None:
             # what the function makes at its first call and keeps is made now, not while traced
-            result = self._function(*inputs)
-            self._form = [tuple(part) if isinstance(part, dict) else None for part in result]
+            self._made_of = _maker(self._function(*inputs))
             self._run = _library(_trace(_Traced(self._function), inputs))
-        found = iter(self._run(inputs))
-        return [
-            next(found) if names is None else {name: next(found) for name in names} for names in self._form
-        ]
+        return self._made_of(iter(self._run(inputs)))
+
+
+def _maker(result: tuple[Any, ...]) -> Callable[[Iterator[Tensor]], Any]:
+    """Return what puts tensors, one after the other, where those of ``result``, a NamedTuple, are."""
+    form = [tuple(part) if isinstance(part, dict) else None for part in result]
+    kind: Any = type(result)
+
+    def made_of(found: Iterator[Tensor]) -> Any:
+        return kind(
+            *(next(found) if names is None else {name: next(found) for name in names} for names in form)
+        )
+
+    return made_of
 
 
 def _trace(module: nn.Module, inputs: Sequence[Tensor]) -> torch.export.ExportedProgram:
     """Return ``module``, traced for any number of worlds."""
     # a size of 1 or of the environment's own would be taken for a constant
-    example = tuple(value.new_zeros(4, *value.shape[1:]) for value in inputs)
+    example = tuple(value.new_zeros(4, *value.shape[1:]) if value.dim() else value for value in inputs)
     worlds = torch.export.Dim("worlds", max=_MANY)
-    shapes = (tuple({0: worlds} for _ in example),)
+    shapes = (tuple({0: worlds} if value.dim() else {} for value in example),)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own deprecations, within torch
         return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import torch
@@ -15,8 +15,7 @@ from robodistill_envs.motors import robot_nq
 from robodistill_envs.random import WorldRandom
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """What the episodes of n worlds begin with."""
 
     parameters: Tensor
@@ -50,7 +49,9 @@ class Draws:
         self._gap = torch.tensor([v for d in drawn for v in d.gap_high or d.low]) - self._gap_low
         self._gaps = bool(self._gap.any())
         self._width = torch.tensor([v for d in drawn for v in d.high]) - self._low - self._gap
-        self._joint_range = {int(model.joint(j).qposadr[0]): span for j, span in task.reset.joint_range.items()}
+        self._ranged = torch.tensor([int(model.joint(j).qposadr[0]) for j in config.joint_range], dtype=torch.int64)
+        ends = torch.tensor(list(config.joint_range.values()), dtype=torch.float64).view(-1, 2)
+        self._range_low, self._range_half = ends[:, 0], 0.5 * (ends[:, 1] - ends[:, 0])
         self._nominal = torch.tensor([v for p in ranges for v in p.nominal])
         if task.command:
             self._command_low = torch.tensor(task.command.lower)
@@ -58,9 +59,9 @@ class Draws:
         self._elements = len(task.command.elements) if task.command else 0
 
     def start(
-        self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float, nominal: bool, default: bool
+        self, random: WorldRandom, counter: Tensor, size: Tensor, nominal: bool, default: bool
     ) -> Start:
-        """Return what worlds ``ids`` begin with, all from one draw.
+        """Return what the worlds of ``random`` begin with, all from one draw.
 
         ``nominal``: parameters as without randomisation; ``default``: the default pose at rest. ``size`` as in
         ``command``. Columns of the draw: command, first push, then parameters and state, so that a task's commands
@@ -68,10 +69,11 @@ class Draws:
         """
         at = self._elements + 2
         state = at + len(self._low)
-        u = random.uniform("episode", counter, state + self._state_numbers, ids)
+        u = random.uniform("episode", counter, state + self._state_numbers)
+        n = u.shape[0]
         return Start(
-            self._nominal.expand(len(ids), -1) if nominal else self._parameters(u[:, at:state]),
-            *self._state(None if default else u[:, state:], len(ids)),
+            self._nominal.repeat(n, 1) if nominal else self._parameters(u[:, at:state]),
+            *self._state(None if default else u[:, state:], n),
             self._command(u[:, : at - 1], size),
             self._push_in(u[:, at - 1]),
         )
@@ -88,26 +90,28 @@ class Draws:
     def _state(self, u: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
         """Return qpos (n, nq) and qvel (n, nv), float64, from uniform numbers; the default pose at rest for None."""
         config, free = self.task.reset, self._free
-        qpos = self._qpos0.repeat(n, 1)
-        qvel = torch.zeros(n, self._nv, dtype=torch.float64)
         if u is None:
-            return qpos, qvel
+            return self._qpos0.repeat(n, 1), torch.zeros(n, self._nv, dtype=torch.float64)
         nq, nv = self._robot_nq, self._nv - (self._nq - self._robot_nq)
         u = u.double().mul_(2.0).sub_(1.0)
+        rest = self._qpos0.expand(n, -1)
+        # nothing is written into a tensor in part: torch cannot compile that here
+        qpos = [rest[:, 7 * free : nq] + u[:, 10 + 7 * free : 10 + nq] * config.joint_position, rest[:, nq:]]
+        qvel = [u[:, 10 + nq + 6 * free :] * config.joint_velocity, u.new_zeros(n, self._nv - nv)]
         if free:
-            qpos[:, 3:7] = rotations.from_roll_pitch_yaw(*(u[:, :3] * self._attitude).unbind(1))
-            qvel[:, :6] = u[:, 3:9] * config.base_velocity
-        qpos[:, 7 * free : nq] += u[:, 10 + 7 * free : 10 + nq] * config.joint_position
-        qvel[:, 6 * free : nv] += u[:, 10 + nq + 6 * free :] * config.joint_velocity
-        for i, (low, high) in self._joint_range.items():
-            qpos[:, i] = low + 0.5 * (high - low) * (1.0 + u[:, 10 + i])
-        return qpos, qvel
+            turned = rotations.from_roll_pitch_yaw(*(u[:, :3] * self._attitude).unbind(1))
+            qpos, qvel = [rest[:, :3], turned, *qpos], [u[:, 3:9] * config.base_velocity, *qvel]
+        at = torch.cat(qpos, dim=1)
+        if len(self._ranged):
+            spread = self._range_half * (1.0 + u.index_select(1, 10 + self._ranged))
+            at = at.index_copy(1, self._ranged, self._range_low + spread)
+        return at, torch.cat(qvel, dim=1)
 
-    def command(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:
-        """Return commands (n, k): zero with the task's probability, else uniform in ``size`` times its range."""
-        return self._command(random.uniform("command", counter, self._elements + 1, ids), size)
+    def command(self, random: WorldRandom, counter: Tensor, size: Tensor) -> Tensor:
+        """Return commands (n, k): zero with the task's probability, else uniform in ``size`` () times its range."""
+        return self._command(random.uniform("command", counter, self._elements + 1), size)
 
-    def _command(self, u: Tensor, size: float) -> Tensor:
+    def _command(self, u: Tensor, size: Tensor) -> Tensor:
         config = self.task.command
         if config is None:
             return u[:, :0]
@@ -115,23 +119,20 @@ class Draws:
         wanted = (self._command_low + self._command_width * u[:, :k]) * size
         return wanted.masked_fill_((u[:, k] < config.zero_probability).unsqueeze(1), 0.0)
 
-    def push_in(self, random: WorldRandom, counter: Tensor, ids: Tensor) -> Tensor:
-        """Return the control steps (n,) until the next push."""
-        return self._push_in(random.uniform("push_in", counter, 1, ids)[:, 0])
-
     def _push_in(self, u: Tensor) -> Tensor:
         if self.task.push is None:
-            return torch.zeros(len(u), dtype=torch.int64)
+            return torch.zeros(u.shape[0], dtype=torch.int64)
         low, high = self.task.push.interval_s
         return ((low + (high - low) * u) / self.task.control_dt).long()
 
-    def kick(self, random: WorldRandom, counter: Tensor, ids: Tensor, size: float) -> Tensor:
-        """Return horizontal velocity kicks (n, 2) [m/s] in the world frame."""
+    def push(self, random: WorldRandom, counter: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """Return kicks (n, 2) [m/s], horizontal, in the world frame; and the control steps (n,) until the next."""
         assert self.task.push is not None
-        u = random.uniform("push", counter, 2, ids)
+        u = random.uniforms({"push": 2, "push_in": 1}, counter)
         slowest, fastest = self.task.push.min_speed, self.task.push.max_speed
         angle, speed = 2.0 * torch.pi * u[:, 0], (slowest + (fastest - slowest) * u[:, 1]) * size
-        return torch.stack((torch.cos(angle), torch.sin(angle)), dim=1) * speed.unsqueeze(1)
+        kick = torch.stack((torch.cos(angle), torch.sin(angle)), dim=1) * speed.unsqueeze(1)
+        return kick, self._push_in(u[:, 2])
 
 
 def _default_qpos(task: TaskConfig, model: mujoco.MjModel, spec: InterfaceSpec) -> Tensor:

@@ -41,16 +41,15 @@ class Measurement:
         random: WorldRandom,
         counter: Tensor,
         noise: bool,
-        ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return signal -> (n, dim) float32 for the n worlds of ``sensordata`` (n, nsensordata).
 
-        ``counter`` (n,) int64 tells the ticks of a world apart; ``ids`` are the worlds' numbers if not all.
+        ``counter`` (n,) int64 tells the ticks of a world apart.
         """
         value = sensordata.index_select(1, self._columns)
         error: Tensor | None = None
         if noise and self._is_noisy:
-            error = random.normal("noise", counter, len(self._sigma), ids).mul_(self._sigma)
+            error = random.normal("noise", counter, len(self._sigma)).mul_(self._sigma)
             value += error[:, : self._width]
         signals: dict[str, Tensor] = {}
         start = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import zlib
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -47,11 +48,15 @@ class WorldRandom:
     def __init__(self, seed: int, num_envs: int, device: torch.device | str = "cpu", first: int = 0) -> None:
         worlds = torch.arange(first, first + num_envs, dtype=torch.int64, device=device)
         self._keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
-        self._lanes: dict[tuple[str, int], Tensor] = {}
+        self._lanes: dict[tuple[tuple[str, int], ...], Tensor] = {}
 
     def keys(self, ids: Tensor | None = None) -> Tensor:
         """Return (n,) int64, all that tells worlds ``ids`` apart; see ``with_keys``."""
         return self._keys if ids is None else self._keys.index_select(0, ids)
+
+    def of(self, ids: Tensor) -> WorldRandom:
+        """Return the random numbers of worlds ``ids`` alone."""
+        return self.with_keys(self.keys(ids))
 
     def with_keys(self, keys: Tensor) -> WorldRandom:
         """Return the random numbers of the worlds with these ``keys``."""
@@ -59,18 +64,25 @@ class WorldRandom:
         made._keys = keys
         return made
 
-    def _lane(self, stream: str, dim: int) -> Tensor:
-        """Return what tells the numbers of a stream apart, (dim,)."""
-        if (stream, dim) not in self._lanes:
-            first = zlib.crc32(stream.encode()) << 16
-            lanes = torch.arange(first, first + dim, dtype=torch.int64, device=self._keys.device)
-            self._lanes[stream, dim] = lanes * _GOLDEN
-        return self._lanes[stream, dim]
+    def _lane(self, *streams: tuple[str, int]) -> Tensor:
+        """Return what tells the numbers of each (stream, dim) apart, beside each other."""
+        if streams not in self._lanes:
+            firsts = [(zlib.crc32(stream.encode()) << 16, dim) for stream, dim in streams]
+            lanes = [torch.arange(a, a + dim, dtype=torch.int64, device=self._keys.device) for a, dim in firsts]
+            self._lanes[streams] = torch.cat(lanes) * _GOLDEN
+        return self._lanes[streams]
 
     def uniform(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) float32 in [0, 1); ``counter`` (n,) int64 tells draws of a stream apart."""
+        return self.uniforms({stream: dim}, counter, ids)
+
+    def uniforms(self, dims: Mapping[str, int], counter: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Return what ``uniform`` does for each stream and its dim, beside each other, from one pass."""
+        keys, lanes = self.keys(ids), self._lane(*dims.items())
+        if torch.compiler.is_exporting():  # numpy cannot be traced
+            return (_hash(counter, keys, lanes) >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(1.0 / (1 << 24))
         # numpy: most draws are for a few worlds, and its calls cost a third of torch's
-        bits = _hash(counter.numpy(), self.keys(ids).numpy(), self._lane(stream, dim).numpy())
+        bits = _hash(counter.numpy(), keys.numpy(), lanes.numpy())
         bits >>= 40
         bits &= 0xFFFFFF
         return torch.from_numpy(bits.astype(np.float32)).mul_(1.0 / (1 << 24))
@@ -78,7 +90,7 @@ class WorldRandom:
     def normal(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
         """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash); in torch, to be compiled."""
         half = (dim + 1) // 2
-        bits = _hash(counter, self.keys(ids), self._lane(stream, half))
+        bits = _hash(counter, self.keys(ids), self._lane((stream, half)))
         u = (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).add_(1.0).mul_(1.0 / ((1 << 24) + 1))
         angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi / (1 << 24))
         radius = u.log_().mul_(-2.0).sqrt_()

@@ -38,14 +38,10 @@ class Scorer(VecEnv):
         ``action``, raw, under ``command`` led to the ``sensors`` at its end. A fall counts each time it is seen.
         """
         world = self.world
-        world.last_action, world.action = world.action, torch.from_numpy(np.asarray(action, np.float32))[None]
-        if self._has_joint_vel:
-            world.last_joint_vel = world.true("joint_vel").clone()
+        self._act(torch.from_numpy(np.asarray(action, np.float32))[None])
         world.command[0] = torch.from_numpy(np.asarray(command, np.float32))
         self._put(sensors)
-        self._advance()
-        outcome = self._outcome(world, self.engine.unstable())
-        return dict(zip(self.reward_names, outcome.rewards[0].tolist(), strict=True))
+        return dict(zip(self.reward_names, self._judge().rewards[0].tolist(), strict=True))
 
     def _put(self, sensors: Mapping[str, Array]) -> None:
         for name, where in self._places.items():

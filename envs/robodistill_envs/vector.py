@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.resolve import resolve
-from robodistill_envs.compiled import Outcome, Seen, compiled
+from robodistill_envs.compiled import compiled, require_compiler
 from robodistill_envs.config import TaskConfig
-from robodistill_envs.draws import Draws
+from robodistill_envs.draws import Draws, Start
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.functions import bind
@@ -24,6 +24,7 @@ from robodistill_envs.interface import interface_of
 from robodistill_envs.model import build_model
 from robodistill_envs.observation import ObservationGroup
 from robodistill_envs.random import WorldRandom
+from robodistill_envs.tick import Outcome, Seen, Tick
 from robodistill_envs.world import World
 
 __all__ = ["Disturbances", "NonFiniteError", "Obs", "VecEnv"]
@@ -32,7 +33,10 @@ Obs = dict[str, Tensor]
 _EPISODE = 1 << 20
 """Random counters of an episode begin at ``episode * _EPISODE``."""
 _PUSH_FADE_S = 0.5
+_FADE = 0.2 * _PUSH_FADE_S
 _DIVERGED = "physics_diverged"
+_TICKS = ("action", "push", "steps")
+"""Rows of a world, beside internals, that move on before the physics."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,6 @@ class VecEnv:
         self.repro_folder = Path(".")
         """Where a repro file goes when a NaN stops the run."""
         self.progress = 1.0
-        """Curriculum in [0, 1]: commands and pushes grow with it."""
         self.before_reset: Callable[[], None] | None = None
         """Called in each step when the worlds stand where the action led them, before any reset."""
         self._rewards = [(r.name, bind(r.type, r.params, f"reward {r.name!r}")) for r in task.rewards]
@@ -119,14 +122,28 @@ class VecEnv:
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
         self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
-        self._outcome, self._look = self._judged, self._seen
+        self._tick, self._outcome, self._start, self._look = self._ticked, self._judged, self._started, self._seen
+        self._compiles = compiles
         if compiles:
-            self._outcome, self._look = compiled(self.world, self._judged, self._seen)
+            require_compiler()
+            ticks = (*_TICKS, *(f"internals.{name}" for name in self._internals))
+            self._tick = compiled(self.world, self._ticked, ticks)
+            self._outcome, self._look = compiled(self.world, self._judged), compiled(self.world, self._seen)
+            self._start = compiled(self.world, self._started, ())
 
     @property
     def reward_names(self) -> list[str]:
         """Return the names of the reward terms, in order."""
         return [name for name, _ in self._rewards]
+
+    @property
+    def progress(self) -> float:
+        """Curriculum in [0, 1]: commands and pushes grow with it."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress, self._size = value, torch.tensor(float(value))
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -148,21 +165,19 @@ class VecEnv:
     def _begin(self, ids: Tensor) -> None:
         """Draw parameters and an initial state for worlds ``ids`` and put them there."""
         world, acts = self.world, self.disturbances
-        self.episode[ids] += 1
-        counter = self.episode[ids] * _EPISODE
-        start = self.draws.start(
-            self.random, counter, ids, self.progress, not acts.parameters, not acts.reset
-        )
+        episode = self.episode.index_select(0, ids).add_(1)
+        self.episode.index_copy_(0, ids, episode)
+        how = (not acts.parameters, not acts.reset)
+        start = self._start(world, self.random.of(ids), how, episode, self._size)
         world.set_parameters(ids, start.parameters)
         self.apply_parameters(ids)
         self.engine.reset(ids, start.qpos, start.qvel, self._default.expand(len(ids), -1))
-        for tensor in (world.action, world.last_action, world.push, self._sums, world.steps):
+        for tensor in (world.action, world.last_action, world.push, self._sums, world.steps, self.command_age):
             tensor.index_fill_(0, ids, 0)
         for name, initial in self._internal_start.items():
-            world.internals[name][ids] = initial
-        world.command[ids] = start.command
-        self.command_age.index_fill_(0, ids, 0)
-        self._push_in[ids] = start.push_in
+            world.internals[name].index_copy_(0, ids, initial.expand(len(ids), -1))
+        world.command.index_copy_(0, ids, start.command)
+        self._push_in.index_copy_(0, ids, start.push_in)
 
     def apply_parameters(self, ids: Tensor) -> None:
         """Write ``world.parameters`` of worlds ``ids`` (sorted int64) into their physics, at a reset or between."""
@@ -171,14 +186,10 @@ class VecEnv:
         if self._effects:
             self.engine.update_constants(ids)
 
-    def _counter(self, ids: Tensor) -> Tensor:
-        return self.episode[ids] * _EPISODE + self.world.steps[ids]
-
-    def _change_command(self, ids: Tensor) -> None:
-        if self.task.command is None or ids.numel() == 0:
-            return
-        self.world.command[ids] = self.draws.command(self.random, self._counter(ids), ids, self.progress)
-        self.command_age.index_fill_(0, ids, 0)
+    def _started(
+        self, world: World, random: WorldRandom, how: tuple[bool, bool], episode: Tensor, size: Tensor
+    ) -> Start:
+        return self.draws.start(random, episode * _EPISODE, size, *how)
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -190,24 +201,24 @@ class VecEnv:
         ``info["episode"]`` has their statistics.
         """
         self._act(action)
-        self._advance()
         self.engine.step(self.task.decimation)
-        outcome = self._outcome(self.world, self.engine.unstable())
-        self.world.terminated = outcome.terminated
-        self._sums += outcome.rewards
+        outcome = self._judge()
+        self.world.terminated, self._sums = outcome.terminated, outcome.sums
         if self.before_reset:
             self.before_reset()
         ids = outcome.done.nonzero()[:, 0]
         info: dict[str, Any] = {"done_ids": ids}
         ended: _Ended | None = None
         if ids.numel():
-            self._guard({}, outcome.reward.sum())
+            self._guard({}, outcome.total)
             ended = _Ended(ids, self.world.at(ids), self.episode[ids], self._physics_of(ids))
             info["episode"] = self._statistics(ids, outcome)
+        if outcome.asked:
+            self.world.command, self.command_age = outcome.asked["command"], outcome.asked["age"]
+        if ended:
             self._begin(ids)
-        self._change_due_commands(outcome.done)
         obs, total = self._observe(ended)
-        self._guard(obs, total + outcome.reward.sum(), ended)
+        self._guard(obs, total + outcome.total, ended)
         info["final_obs"] = obs
         if ended:
             n = self.num_envs
@@ -216,46 +227,53 @@ class VecEnv:
         return obs, outcome.reward, outcome.terminated, outcome.truncated, info
 
     def _act(self, action: Tensor) -> None:
-        """Set the servos' targets and push who is due."""
-        world = self.world
+        """Set the servos' targets, push who is due, and move everything but the physics on by a tick."""
+        world, engine = self.world, self.engine
         world.last_action, world.action = world.action, action.detach().clone()
-        targets = self._default + self._scale * world.action.double()
-        torch.clamp(targets, self._lower, self._upper, out=self.engine.state("ctrl"))
         if self._has_joint_vel:
             world.last_joint_vel = world.true("joint_vel").clone()
-        self._push()
+        pushes = self.task.push is not None and self.disturbances.pushes
+        clocks = (self.episode, self._push_in, self.command_age, self._size)
+        tick = self._tick(world, self.random, pushes, *clocks)
+        engine.state("ctrl").copy_(tick.targets)
+        if pushes:
+            if "kick" in tick.pushed:
+                engine.state("qvel")[:, :2] += tick.pushed["kick"]
+            world.push, self._push_in = tick.pushed["push"], tick.pushed["push_in"]
+        world.steps, self.command_age, world.internals = tick.steps, tick.command_age, tick.internals
         for kept, name in zip(self._before, ("qpos", "qvel"), strict=True):
-            kept.copy_(self.engine.state(name))
+            kept.copy_(engine.state(name))
 
-    def _advance(self) -> None:
-        """Move everything but the physics on by a tick; before it, which empties the caches."""
-        world = self.world
-        world.steps += 1
-        self.command_age += 1
-        for name, module in self._internals.items():
-            world.internals[name] = module(world.internals[name], world.action)
+    def _ticked(
+        self, world: World, random: WorldRandom, pushes: bool, episode: Tensor, push_in: Tensor, age: Tensor,
+        size: Tensor,
+    ) -> Tick:  # fmt: skip
+        targets = torch.clamp(self._default + self._scale * world.action.double(), self._lower, self._upper)
+        pushed: dict[str, Tensor] = {}
+        if pushes:
+            pushed = {"push": world.push * 0.5 ** (self.task.control_dt / _FADE), "push_in": push_in - 1}
+            due = pushed["push_in"] <= 0
+            if self._is_any(due):
+                kick, wait = self.draws.push(random, episode * _EPISODE + world.steps, size)
+                pushed["push"] = torch.where(due.unsqueeze(1), kick, pushed["push"])
+                pushed["push_in"] = torch.where(due, wait, pushed["push_in"])
+                # adding -0.0 changes no bit
+                pushed["kick"] = kick.double().masked_fill_(~due.unsqueeze(1), -0.0)
+        internals = {name: module(world.internals[name], world.action) for name, module in self._internals.items()}
+        return Tick(targets, pushed, world.steps + 1, age + 1, internals)
 
-    def _change_due_commands(self, done: Tensor) -> None:
-        if self.task.command is None:
-            return
-        hold = round(self.task.command.hold_s / self.task.control_dt)
-        self._change_command(((self.world.steps % hold == 0) & ~done).nonzero()[:, 0])
+    def _is_any(self, due: Tensor) -> bool:
+        """Return whether anything is to be drawn; always, where what is drawn is compiled for all worlds alike."""
+        return self._compiles or bool(due.any())
 
-    def _push(self) -> None:
-        if self.task.push is None or not self.disturbances.pushes:
-            return
-        self.world.push *= 0.5 ** (self.task.control_dt / (0.2 * _PUSH_FADE_S))
-        self._push_in -= 1
-        ids = (self._push_in <= 0).nonzero()[:, 0]
-        if ids.numel() == 0:
-            return
-        counter = self._counter(ids)
-        kick = self.draws.kick(self.random, counter, ids, self.progress)
-        self.world.push[ids] = kick
-        self.engine.state("qvel")[ids, :2] += kick.double()
-        self._push_in[ids] = self.draws.push_in(self.random, counter, ids)
+    def _judge(self) -> Outcome:
+        now = (self.engine.unstable(), self._sums, self.episode, self.command_age, self._size)
+        return self._outcome(self.world, self.random, None, *now)
 
-    def _judged(self, world: World, diverged: Tensor) -> Outcome:
+    def _judged(
+        self, world: World, random: WorldRandom, _: None, diverged: Tensor, sums: Tensor, episode: Tensor,
+        age: Tensor, size: Tensor,
+    ) -> Outcome:  # fmt: skip
         causes = {name: function(world) for name, function in self._terminations}
         causes[_DIVERGED] = diverged
         terminated = world.terminated = functools.reduce(torch.logical_or, causes.values())
@@ -263,22 +281,31 @@ class VecEnv:
         rewards = torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
         # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
         rewards.masked_fill_(diverged.unsqueeze(1) & self._lost, 0.0)
-        return Outcome(terminated, over & ~terminated, over | terminated, causes, rewards, rewards.sum(dim=1))
+        reward = rewards.sum(dim=1)
+        asked: dict[str, Tensor] = {}
+        if self.task.command:
+            due = world.steps % round(self.task.command.hold_s / self.task.control_dt) == 0
+            if self._is_any(due):
+                command = self.draws.command(random, episode * _EPISODE + world.steps, size)
+                asked["command"] = torch.where(due.unsqueeze(1), command, world.command)
+                asked["age"] = age.masked_fill(due, 0)
+        return Outcome(
+            terminated, over & ~terminated, over | terminated, causes, rewards, reward, reward.sum(),
+            sums + rewards, asked,
+        )  # fmt: skip
 
-    def _seen(
-        self, world: World, random: WorldRandom, episode: Tensor, noise: bool, ids: Tensor | None
-    ) -> Seen:
-        world.measure(random, episode * _EPISODE + world.steps, noise, ids)
+    def _seen(self, world: World, random: WorldRandom, noise: bool, episode: Tensor) -> Seen:
+        world.measure(random, episode * _EPISODE + world.steps, noise)
         groups = {name: group(world) for name, group in self.groups.items()}
         return Seen(groups, world.signals, sum((value.sum() for value in groups.values()), torch.zeros(())))
 
     def _observe(self, ended: _Ended | None = None) -> tuple[Obs, Tensor]:
         """Return every group of all worlds, then the rows of those that ended, as they stood then; and the sum."""
-        world, episode, ids = self.world, self.episode, None
+        world, episode, random = self.world, self.episode, self.random
         if ended:
-            world, ids = world.joined(ended.world), torch.cat((self._all, ended.ids))
+            world, random = world.joined(ended.world), random.of(torch.cat((self._all, ended.ids)))
             episode = torch.cat((episode, ended.episode))
-        seen = self._look(world, self.random, episode, self.disturbances.noise, ids)
+        seen = self._look(world, random, self.disturbances.noise, episode)
         signals = seen.signals
         self.world.signals = (
             {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals

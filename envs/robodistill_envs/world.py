@@ -109,11 +109,9 @@ class World:
             raise RobodistillError(unknown("parameter", name, self.parameters))
         return self.parameters[name]
 
-    def measure(
-        self, random: WorldRandom, counter: Tensor, noise: bool = True, ids: Tensor | None = None
-    ) -> None:
-        """Fill ``signals`` with what the robot's driver would deliver at this tick; ``ids`` as in ``at``."""
-        self.signals = self.measurement(self._sensordata, self.parameters, random, counter, noise, ids)
+    def measure(self, random: WorldRandom, counter: Tensor, noise: bool = True) -> None:
+        """Fill ``signals`` with what the robot's driver would deliver at this tick."""
+        self.signals = self.measurement(self._sensordata, self.parameters, random, counter, noise)
         if self.task.command:
             self.signals[self.task.command.signal] = self.command.clone()
 
@@ -142,7 +140,7 @@ class World:
         return rows | {f"internals.{name}": value for name, value in self.internals.items()}
 
     def made_of(self, rows: Mapping[str, Tensor]) -> World:
-        """Return a World of other ``rows``, which must not change."""
+        """Return a World of other ``rows``, which must not change; it has none of what they leave out."""
         made = copy.copy(self)
         made._engine = None
         made.num_envs = rows["action"].shape[0]
@@ -150,8 +148,8 @@ class World:
         made._normalised = (None, {})
         for name in _ROWS:
             setattr(made, name, rows.get(name))
-        made._parameters = self._split(rows["_drawn"])
-        made.internals = {name: rows[f"internals.{name}"] for name in self.internals}
+        made._parameters = self._split(rows["_drawn"]) if "_drawn" in rows else {}
+        made.internals = {k: v for name, v in rows.items() if (k := name.removeprefix("internals.")) != name}
         return made
 
     def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:

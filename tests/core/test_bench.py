@@ -6,19 +6,22 @@ import cProfile
 import json
 import pstats
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from robodistill import cli
-from robodistill.bench import train
+from robodistill.bench import env, train
 from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.vector import VecEnv
 
 SMALL = ("task=pendulum_swingup", "run=bench")
 
 
 def test_env_measures_each_number_of_worlds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "env.json"
-    words = ["bench", "env", *SMALL, "worlds=3,8", "rounds=3", "steps=4", "settle_s=0.1", f"out={out}"]
+    words = ["bench", "env", *SMALL, "worlds=3,8", "rounds=3", "steps=4", "settle_s=0.1", "compiled=false"]
+    words.append(f"out={out}")
     assert cli.main(words) == 0
     result = json.loads(out.read_text())
     assert [row["worlds"] for row in result["rows"]] == [3, 8]
@@ -29,7 +32,39 @@ def test_env_measures_each_number_of_worlds(tmp_path: Path, capsys: pytest.Captu
         assert row["us_per_world_step"] == pytest.approx(1e6 / row["env_steps_per_s"])
     assert result["rows"][0]["kib_per_world"] > 0.0
     assert result["ratio"] == min(row["ratio"] for row in result["rows"])
-    assert f"ratio={result['ratio']:.3f}" in capsys.readouterr().err
+    assert all("compiled" not in row for row in result["rows"])
+    said = capsys.readouterr().err
+    assert f"ratio={result['ratio']:.3f} (plain" in said
+    assert "compiling" not in said
+
+
+def test_env_measures_plain_and_compiled_where_there_is_a_compiler(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+
+    class Uncompiled(VecEnv):
+        """Compiling takes a minute and is tested elsewhere."""
+
+        def __init__(self, *args: Any, compiles: bool = False) -> None:
+            made.append(compiles)
+            super().__init__(*args)
+
+    monkeypatch.setattr(env, "VecEnv", Uncompiled)
+    words = ["bench", "env", *SMALL, "worlds=3,8", "rounds=2", "steps=4", "settle_s=0.1"]
+    for here, which in ((True, "compiled"), (False, "plain")):
+        made.clear()
+        monkeypatch.setattr(env, "has_compiler", lambda here=here: here)
+        assert cli.main([*words, f"out={tmp_path / which}"]) == 0
+        result = json.loads((tmp_path / which).read_text())
+        assert made.count(True) == (2 if here else 0)
+        assert result["ratio_of"] == which
+        assert [("compiled" in row) for row in result["rows"]] == [here, here]
+        ratios = [row["compiled"]["ratio"] if here else row["ratio"] for row in result["rows"]]
+        assert result["ratio"] == min(ratios)
+        said = capsys.readouterr().err
+        assert ("compiling takes about a minute" in said) == here
+        assert f"ratio={result['ratio']:.3f} ({which}" in said
 
 
 def test_train_finds_every_part_that_it_names(tmp_path: Path) -> None:
@@ -61,6 +96,7 @@ def test_a_part_is_what_its_functions_took() -> None:
         (["bench", "evn", *SMALL], "did you mean 'env'"),
         (["bench", "env", *SMALL, "worlds=0"], "at least 1"),
         (["bench", "env", *SMALL, "rounds=many"], "rounds"),
+        (["bench", "env", *SMALL, "compiled=perhaps"], "compiled"),
         (["bench", "env", "task=pendulum_swing"], "pendulum_swingup"),
     ],
 )

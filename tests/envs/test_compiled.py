@@ -43,8 +43,10 @@ def steps(env: VecEnv, count: int) -> list[list[Tensor]]:
         action = 0.6 * torch.randn(env.num_envs, env.action_dim, generator=generator)
         obs, reward, terminated, truncated, info = env.step(action)
         ended = info["final_obs"][next(iter(obs))]
-        signals = env.world.signals.values()
-        found.append([*obs.values(), reward, terminated, truncated, ended, *signals, info["done_ids"]])
+        signals, world = env.world.signals.values(), env.world
+        drawn = [world.command, world.push, env.command_age, world.parameters[next(iter(world.parameters))]]
+        drawn = [value.clone() for value in drawn]
+        found.append([*obs.values(), reward, terminated, truncated, ended, *signals, *drawn, info["done_ids"]])
     return found
 
 
@@ -53,7 +55,13 @@ def test_it_is_traced_once_and_says_the_same(
     name: str, traced: list[int], load_task: LoadTask, make_env: MakeEnv
 ) -> None:
     task = load_task(name)
-    task = replace(task, episode_s=10 * task.control_dt)
+    dt = task.control_dt
+    task = replace(
+        task,
+        episode_s=10 * dt,
+        command=task.command and replace(task.command, hold_s=4 * dt),
+        push=task.push and replace(task.push, interval_s=(2 * dt, 5 * dt)),
+    )
     plain, fast = make_env(task, 6), make_env(task, 6, compiles=True)
     for env in (plain, fast):
         env.reset(2, stagger=True)
@@ -61,12 +69,18 @@ def test_it_is_traced_once_and_says_the_same(
     assert len({len(step[-1]) for step in expected}) >= 3  # different numbers end
     for here, there in zip(expected, found, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
-    assert len(traced) == 2
-    fast.reset(7)
-    plain.reset(7)
-    for here, there in zip(steps(plain, 5), steps(fast, 5), strict=True):  # another seed is no other function
-        assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
-    assert len(traced) == 2
+    assert len(traced) == 4
+    sizes: list[float] = []
+    for progress in (1.0, 0.5):  # neither another seed nor another size of commands is another function
+        for env in (plain, fast):
+            env.progress = progress
+            env.reset(7)
+        expected, found = steps(plain, 9), steps(fast, 9)
+        for here, there in zip(expected, found, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+        sizes.append(float(fast.world.command.norm() + fast.world.push.norm()))
+    assert not task.command or 0.0 < sizes[1] < sizes[0]
+    assert len(traced) == 4
 
 
 @pytest.mark.slow
@@ -88,7 +102,7 @@ def test_compiled_it_differs_in_the_last_bits_and_repeats_itself(
         )
         assert all(torch.equal(a, b) for a, b in zip(second, third, strict=True))
     kept = sorted((tmp_path / "robodistill" / "compiled").iterdir())
-    assert [path.suffix for path in kept] == [".pt2", ".pt2"]  # made once, for both
+    assert [path.suffix for path in kept] == [".pt2"] * 4  # made once, for both
     alone, one = make_env(task, 1), make_env(task, 1, compiles=True)  # a single world, too
     for env in (alone, one):
         env.reset(2, stagger=True)

@@ -113,8 +113,8 @@ def test_hard_pushes_are_harder(make_env: MakeEnv, load_task: LoadTask) -> None:
     for task, low, high in ((base, 0.0, 0.8), (within(base, "hard_push"), 0.8, 1.2)):
         env = make_env(task, 400)
         env.reset(1)
-        counter, ids = torch.zeros(400, dtype=torch.int64), torch.arange(400)
-        speed = env.draws.kick(env.random, counter, ids, 1.0).norm(dim=1)
+        counter = torch.zeros(400, dtype=torch.int64)
+        speed = env.draws.push(env.random, counter, torch.ones(()))[0].norm(dim=1)
         assert low <= float(speed.min()) + 1e-6 < low + 0.03
         assert high - 0.03 < float(speed.max()) <= high + 1e-6
 

@@ -21,7 +21,7 @@ from robodistill_envs.vector import VecEnv
 PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "physics": (("engines/mjbatch.py", "step"),),
     "targets and pushes": (("vector.py", "_act"),),
-    "rewards and terminations": (("vector.py", "_judged"), ("compiled.py", "compiled_judge")),
+    "rewards and terminations": (("vector.py", "_judge"),),
     "observations": (("vector.py", "_observe"),),
     "resets": (("vector.py", "_begin"),),
     "inference": (("collect.py", "_act"),),

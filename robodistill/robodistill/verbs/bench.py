@@ -10,6 +10,7 @@ Writes  nothing, or the figures with out=<file.json>; bench methods: its cells i
 
 Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
+        compiled=auto           bench env: VecEnv with compile=true beside the plain one; auto: with a C++ compiler
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores
 
@@ -21,8 +22,10 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
 
-A round of `bench env` steps twice from the same state with the same targets, in VecEnv and by the engine alone. A busy
-machine spoils any measurement: close what else runs, and look at the range.
+A round of `bench env` steps from the same state by the engine alone, in VecEnv and, where a C++ compiler is found, in
+VecEnv with compile=true, all with the same targets. `ratio=` at the end is the worst of the compiled one, or of the
+plain one where it is alone. Compiling takes about a minute the first time. A busy machine spoils any measurement: close
+what else runs, and look at the range.
 """
 
 from __future__ import annotations

@@ -69,9 +69,12 @@ def train(folder: Path, variant: str, seed: int, steps: int) -> None:
 
 
 def reached(folder: Path, name: str, level: float) -> dict[str, float]:
-    """Return the steps and seconds until the return in training first passed ``level``, smoothed; nan where never."""
+    """Return the steps and seconds until the return in training passed ``level`` with all commands and pushes in full.
+
+    Smoothed over five iterations; nan where it never did.
+    """
     rows = [json.loads(line) for line in (folder / name / "teacher" / "metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if "episode/return" in row]
+    rows = [row for row in rows if "episode/return" in row and row["collect/curriculum"] >= 1.0]
     smooth = np.convolve([row["episode/return"] for row in rows], np.full(5, 0.2), mode="valid")
     share = median(row["time/learn_s"] / (row["time/learn_s"] + row["time/collect_s"]) for row in rows)
     past = np.flatnonzero(smooth >= level)

@@ -147,7 +147,7 @@ def judge(
         violations.append(f"{outcome}, documented: {fault.expected}")
     timing = (said.get("trip") or "").split(":")[0] in ("stale", "deadline", "dead_man")
     slow = max(said.get("slowest", 0.0), held_up_s) > HELD_UP_S
-    disturbed = early or (timing and slow and fault.expected != "damped")
+    disturbed = early or (timing and slow and fault.expected == "recovered")
     after = None
     if outcome == "damped":
         # a killed runner: from the last command that the robot had

@@ -2,8 +2,8 @@
 
   python benchmarks/runner_cpu.py policy.onnx
 
-Policy, safety filter, driver and the two clocks; the robot is a process of its own. User and system time of this process
-over the seconds of the run; what was loaded before does not count.
+Policy, safety filter, driver and the two clocks; the robot is a process of its own. What counts is the user and system
+time of this process over the seconds of the run, not what was loaded before.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def settled_memory() -> Iterator[None]:
     """Within, the garbage collector walks only through what was made since.
 
-    Through all that a process has loaded it takes 10 ms, with torch or MuJoCo 100 ms and more: a sensor is stale by
+    Through all that a runner has loaded it takes 50 ms, with torch and MuJoCo 100 ms and more: a sensor is stale by
     then. What is thrown away in the loop is still collected.
     """
     gc.collect()

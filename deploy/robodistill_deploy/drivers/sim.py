@@ -93,19 +93,21 @@ class SimDriver:
 
     ``task``: name of a task, or a file with a resolved one, such as a run's config.yaml. ``link``: udp, or unitree for
     Unitree's DDS topics. ``lockstep``: no clock, each command advances the physics by the control period and ``read``
-    waits for what came of it (udp only). ``timeout`` [s]: for the process to be ready. Every other option is the
-    simulated robot's own, such as ``lying=true``, ``payload=2``, ``noise=1``, ``speed=0.5``: docs/sim-robot.md.
+    waits for what came of it (udp only). ``timeout`` [s]: for the process to be ready. ``lying``: on the floor;
+    ``robodistill-run run`` says so for a robot that can stand up, since one that waits damped sinks there anyway. Every
+    other option is the simulated robot's own, such as ``payload=2``, ``noise=1``, ``speed=0.5``: docs/sim-robot.md.
     """
 
     def __init__(
-        self, *, task: str, link: str = "udp", lockstep: bool = False, timeout: float = 60.0, **options: Value
+        self, *, task: str, link: str = "udp", lockstep: bool = False, timeout: float = 60.0, lying: bool = False,
+        **options: Value,
     ) -> None:  # fmt: skip
         if link not in CLIENTS:
             raise DriverError(f"sim: {unknown('link', link, CLIENTS)}")
         if lockstep and link != "udp":
             raise DriverError(f"sim: lockstep needs link=udp, got link={link}")
         self._task, self._link, self._lockstep, self._timeout = task, link, lockstep, timeout
-        self._options = options
+        self._options = {"lying": lying, **options}
         self._child: _Child | None = None
         self._client: Driver | None = None
         self._names: tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]] | None = None

@@ -10,7 +10,7 @@ SPACE STOPS), gamepad (hold LB to steer, START arms, B STOPS), remote (the robot
 Every tick goes into a log, logs/<time>_<robot>.mcap, for `robodistill-run replay`, `robodistill report log` and
 Foxglove. It never makes a command late; --no-log does without.
 
-  robodistill-run run policy.onnx --driver sim --set lying=true --command 0.5 0 0 --seconds 20
+  robodistill-run run policy.onnx --driver sim --command 0.5 0 0 --seconds 20
   robodistill-run run policy.onnx --driver udp --set host=192.168.1.10 --operator gamepad
   robodistill-run run policy.onnx --driver my_robot.link:Link --dry-run
 """
@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> None:
     operator, watch = make_operator(
         options.operator, policy.spec, stop, options.command, options.device, options.patience
     )
-    driver = GuardedDriver(make_driver(options.driver, options.set, {"task": policy.spec.interface.task}), stop, watch)
+    known = {"task": policy.spec.interface.task, "lying": bool(policy.spec.robot.stand_up)}
+    driver = GuardedDriver(make_driver(options.driver, options.set, known), stop, watch)
     live = sys.stdout.isatty()
 
     def write(text: str) -> None:

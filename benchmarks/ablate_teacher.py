@@ -75,6 +75,8 @@ def reached(folder: Path, name: str, level: float) -> dict[str, float]:
     """
     rows = [json.loads(line) for line in (folder / name / "teacher" / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "episode/return" in row and row["collect/curriculum"] >= 1.0]
+    if len(rows) < 5:
+        return {"steps": np.nan, "seconds": np.nan, "learner": np.nan}
     smooth = np.convolve([row["episode/return"] for row in rows], np.full(5, 0.2), mode="valid")
     share = median(row["time/learn_s"] / (row["time/learn_s"] + row["time/collect_s"]) for row in rows)
     past = np.flatnonzero(smooth >= level)

@@ -51,6 +51,8 @@ Outcome = Counter[str]
 Mutate = Callable[[Random], bytes]
 _NUMBERS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 1e6, -1e30, 3.4e38, 4.0, -4.0, 2.146e9)
 _DT = 0.005
+_AT: dict[str, int] = {}
+"""The message at hand."""
 SLOTS = np.arange(len(JOINTS))
 
 
@@ -118,9 +120,8 @@ class Watch:
         """Return ``followed``, ``damped``, or the rule that tripped; raise where a command breaks a limit."""
         self._t += _DT
         self._tick += 1
-        if (
-            reading is not None
-        ):  # as if it came in time: late and repeated ones are benchmarks/faults.py's matter
+        # as if it came in time: late and repeated ones are benchmarks/faults.py's matter
+        if reading is not None:
             reading = dataclasses.replace(reading, stamp=self._t, tick=self._tick)
         wanted = Target(self._default + random.normal(0.0, 0.5, len(self._default)), self._t, by_policy=True)
         self._state, command, _ = self._filter.step(self._state, Sensors(reading, self._t), wanted, self._t)
@@ -275,13 +276,10 @@ def ends(spec: PolicySpec) -> dict[str, Callable[[Iterator[Random]], Outcome]]:
 
 
 def rounds(seed: int, count: int) -> Iterator[Random]:
-    """Return a generator of random numbers for each message."""
+    """Return the source of random numbers of each message."""
     for i in range(count):
-        try:
-            yield np.random.default_rng((seed, i))
-        except GeneratorExit:
-            print(f"stopped at message {i} of seed {seed}")
-            raise
+        _AT.update(seed=seed, message=i)
+        yield np.random.default_rng((seed, i))
 
 
 def main() -> None:
@@ -297,7 +295,12 @@ def main() -> None:
     found = ends(load_policy(options.policy).spec)
     for name, run in found.items():
         began = time.perf_counter()
-        for what, count in sorted(run(rounds(options.seed, options.messages // len(found))).items()):
+        try:
+            outcome = run(rounds(options.seed, options.messages // len(found)))
+        except BaseException:
+            print(f"{name}: stopped at {_AT}")
+            raise
+        for what, count in sorted(outcome.items()):
             print(f"{name:<16}{what:<44}{count:>9}")
         print(f"{'':<16}{time.perf_counter() - began:.0f} s", flush=True)
 

@@ -28,6 +28,8 @@ from robodistill_envs.random import WorldRandom
 from robodistill_envs.world import World
 
 Result = TypeVar("Result", bound=tuple[Any, ...])
+# one thread, as torch has while worlds are stepped: the second core would wake for microseconds of work
+_SETTINGS = {"cpp.threads": 1}
 _MANY = 1 << 40
 """No number of worlds reaches it."""
 
@@ -71,7 +73,7 @@ def compiled(
         if how not in made:
             made[how] = made_for(random, how)
         rows = _rows(world) if names else {}
-        return made[how](random.keys(), *(rows[name] for name in names), *tensors)
+        return made[how](random.keys, *(rows[name] for name in names), *tensors)
 
     return fast
 
@@ -111,8 +113,23 @@ class _Compiled:
         if self._run is None:
             # what the function makes at its first call and keeps is made now, not while traced
             self._made_of = _maker(self._function(*inputs))
-            self._run = _library(_trace(_Traced(self._function), inputs))
+            self._run = self._compiled(inputs)
         return self._made_of(iter(self._run(inputs)))
+
+    def _compiled(self, inputs: Sequence[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+        # torch's errors from here, data-dependent branches to a failing g++, share no base below these
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                return _library(_trace(_Traced(self._function), inputs))
+        except (RuntimeError, TypeError, ValueError, AssertionError, OverflowError) as error:
+            raise RobodistillError(
+                f"compile=true: this task cannot be compiled: {_first_line(error)} (rewards and terms may not branch "
+                "on values or use numpy); leave compile out"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _maker(result: tuple[Any, ...]) -> Callable[[Iterator[Tensor]], Any]:
@@ -157,21 +174,22 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, contextlib.redirect_stderr(io.StringIO()):
-        # one thread, as torch has while worlds are stepped: the second core would wake for microseconds of work
-        one = {"cpp.threads": 1}
-        made = aoti_compile_and_package(program, package_path=f"{folder}/made.pt2", inductor_configs=one)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = aoti_compile_and_package(program, package_path=f"{folder}/made.pt2", inductor_configs=_SETTINGS)
         os.replace(made, path)
 
 
 def _key(program: torch.export.ExportedProgram) -> str:
     """Return what tells libraries apart: the traced operations, their constants, torch, and the machine."""
     digest = hashlib.sha256(program.graph_module.code.encode())
+    for node in program.graph.find_nodes(op="placeholder"):  # the code names inputs, but not how wide they are
+        digest.update(f"{node.meta['val'].dtype} {tuple(node.meta['val'].shape[1:])}".encode())
     tensors: Mapping[str, Any] = {**program.constants, **program.state_dict}
     for name, value in sorted(tensors.items()):
-        digest.update(name.encode())
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().contiguous().numpy().tobytes())
     machine = (
+        str(_SETTINGS),
         torch.__version__,
         platform.node(),
         platform.machine(),

@@ -45,18 +45,19 @@ def _hash(counter: Bits, keys: Bits, lanes: Bits) -> Bits:
 class WorldRandom:
     """Random numbers for worlds ``first .. first + num_envs - 1`` of one seed."""
 
-    def __init__(self, seed: int, num_envs: int, device: torch.device | str = "cpu", first: int = 0) -> None:
-        worlds = torch.arange(first, first + num_envs, dtype=torch.int64, device=device)
+    def __init__(self, seed: int, num_envs: int, first: int = 0) -> None:
+        worlds = torch.arange(first, first + num_envs, dtype=torch.int64)
         self._keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
         self._lanes: dict[tuple[tuple[str, int], ...], Tensor] = {}
 
-    def keys(self, ids: Tensor | None = None) -> Tensor:
-        """Return (n,) int64, all that tells worlds ``ids`` apart; see ``with_keys``."""
-        return self._keys if ids is None else self._keys.index_select(0, ids)
+    @property
+    def keys(self) -> Tensor:
+        """Return (n,) int64, all that tells the worlds apart; see ``with_keys``."""
+        return self._keys
 
     def of(self, ids: Tensor) -> WorldRandom:
         """Return the random numbers of worlds ``ids`` alone."""
-        return self.with_keys(self.keys(ids))
+        return self.with_keys(self._keys.index_select(0, ids))
 
     def with_keys(self, keys: Tensor) -> WorldRandom:
         """Return the random numbers of the worlds with these ``keys``."""
@@ -68,17 +69,17 @@ class WorldRandom:
         """Return what tells the numbers of each (stream, dim) apart, beside each other."""
         if streams not in self._lanes:
             firsts = [(zlib.crc32(stream.encode()) << 16, dim) for stream, dim in streams]
-            lanes = [torch.arange(a, a + dim, dtype=torch.int64, device=self._keys.device) for a, dim in firsts]
+            lanes = [torch.arange(a, a + dim, dtype=torch.int64) for a, dim in firsts]
             self._lanes[streams] = torch.cat(lanes) * _GOLDEN
         return self._lanes[streams]
 
-    def uniform(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
+    def uniform(self, stream: str, counter: Tensor, dim: int) -> Tensor:
         """Return (n, dim) float32 in [0, 1); ``counter`` (n,) int64 tells draws of a stream apart."""
-        return self.uniforms({stream: dim}, counter, ids)
+        return self.uniforms({stream: dim}, counter)
 
-    def uniforms(self, dims: Mapping[str, int], counter: Tensor, ids: Tensor | None = None) -> Tensor:
+    def uniforms(self, dims: Mapping[str, int], counter: Tensor) -> Tensor:
         """Return what ``uniform`` does for each stream and its dim, beside each other, from one pass."""
-        keys, lanes = self.keys(ids), self._lane(*dims.items())
+        keys, lanes = self._keys, self._lane(*dims.items())
         if torch.compiler.is_exporting():  # numpy cannot be traced
             return (_hash(counter, keys, lanes) >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(1.0 / (1 << 24))
         # numpy: most draws are for a few worlds, and its calls cost a third of torch's
@@ -87,10 +88,10 @@ class WorldRandom:
         bits &= 0xFFFFFF
         return torch.from_numpy(bits.astype(np.float32)).mul_(1.0 / (1 << 24))
 
-    def normal(self, stream: str, counter: Tensor, dim: int, ids: Tensor | None = None) -> Tensor:
+    def normal(self, stream: str, counter: Tensor, dim: int) -> Tensor:
         """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash); in torch, to be compiled."""
         half = (dim + 1) // 2
-        bits = _hash(counter, self.keys(ids), self._lane((stream, half)))
+        bits = _hash(counter, self._keys, self._lane((stream, half)))
         u = (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).add_(1.0).mul_(1.0 / ((1 << 24) + 1))
         angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi / (1 << 24))
         radius = u.log_().mul_(-2.0).sqrt_()

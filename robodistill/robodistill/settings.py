@@ -299,7 +299,7 @@ class RunConfig:
     threads: int = 0
     """Threads of physics and of torch each; 0 is one per core."""
     compile: bool = False
-    """Compile rewards and observations, which pays in long trainings; needs a C++ compiler."""
+    """Compile what a step is made of besides the physics, which pays in long trainings; needs a C++ compiler."""
     quiet: bool = False
     """No progress bar."""
     play: PlayConfig = field(default_factory=PlayConfig)

@@ -47,7 +47,7 @@ _SHOWN = ("episode/return", "episode/length_s", "loss/imitate_action", "time/ste
 def _make_env(config: RunConfig, train: TrainConfig, seed: int) -> VecEnv:
     collect, task = train.method.collect, within(config.task, train.method.collect.range)
     if config.compile:
-        Progress.say("compiling rewards and observations: about a minute the first time, seconds from the cache")
+        Progress.say("compiling what a step is made of: a minute or two the first time, seconds from the cache")
     return VecEnv(task, collect.num_envs, seed, set_threads(config.threads), compiles=config.compile)
 
 

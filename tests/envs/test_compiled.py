@@ -1,4 +1,4 @@
-"""Compiled outcomes and observations: the same functions, traced once, whoever ends."""
+"""Compiled targets, outcomes, starts and observations: the same functions, traced once, whoever ends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from robodistill_deploy.errors import RobodistillError
 from robodistill_envs import compiled
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.vector import VecEnv
+from robodistill_envs.world import World
 
 MakeEnv = Callable[..., VecEnv]
 LoadTask = Callable[..., TaskConfig]
@@ -124,3 +125,31 @@ def test_without_a_compiler_one_line_says_what_to_do(
     monkeypatch.setenv("CXX", "my-compiler")
     with pytest.raises(RobodistillError, match="my-compiler was not found"):
         make_env("pendulum_swingup", 1, compiles=True)
+
+
+def branching(world: World) -> Tensor:
+    return world.command[:, 0] * 0.0 + (1.0 if bool((world.command[:, 0] > 0.5).any()) else 0.0)
+
+
+def test_a_reward_that_cannot_be_traced_is_refused_in_one_line(
+    load_task: LoadTask, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "require_compiler", lambda: None)
+    monkeypatch.setattr(compiled, "_library", lambda program: lambda inputs: list(program.module()(*inputs)))
+    task = load_task("go2_flat")
+    first = replace(task.rewards[0], type=f"{__name__}:branching", params={})
+    env = make_env(replace(task, rewards=(first, *task.rewards[1:])), 3, compiles=True)
+    env.reset(0)
+    with pytest.raises(RobodistillError, match=r"cannot be compiled: .*leave compile out") as caught:
+        env.step(torch.zeros(3, env.action_dim))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(5, torch.float32), (7, torch.float32), (7, torch.float64)])
+def test_other_widths_and_kinds_of_number_are_another_library(width: int, dtype: torch.dtype) -> None:
+    def key(columns: int, kind: torch.dtype) -> str:
+        module = compiled._Traced(lambda x: (x[:, :2].sum(dim=1),))  # pyright: ignore[reportPrivateUsage]
+        return compiled._key(compiled._trace(module, [torch.zeros(3, columns, dtype=kind)]))  # pyright: ignore[reportPrivateUsage]
+
+    assert key(width, dtype) == key(width, dtype)
+    assert key(width, dtype) != key(6, torch.float32)

@@ -49,7 +49,7 @@ def test_worlds_do_not_know_how_many_they_are(seed: int, counter: int, first: in
     for draw in ("uniform", "normal"):
         whole = getattr(all_of, draw)("s", at(counter, 40), 7)
         assert torch.equal(getattr(part, draw)("s", at(counter, 4), 7), whole[first : first + 4])
-        assert torch.equal(getattr(all_of, draw)("s", at(counter, 2), 7, ids), whole[ids])
+        assert torch.equal(getattr(all_of.of(ids), draw)("s", at(counter, 2), 7), whole[ids])
 
 
 @laws
@@ -82,11 +82,11 @@ def spread(seed: int) -> dict[str, Tensor]:
     """Return (n, 4) uniforms laid out along worlds, counters, elements, streams and seeds."""
     random = WorldRandom(seed, BIG)
     one = WorldRandom(seed, 1)
-    ids = torch.zeros(BIG, dtype=torch.int64)
+    often = one.of(torch.zeros(BIG, dtype=torch.int64))
     return {
         "worlds": random.uniform("s", at(0, BIG), 4),
-        "counters": one.uniform("s", torch.arange(BIG), 4, ids),
-        "episodes": one.uniform("s", torch.arange(BIG) << 20, 4, ids),
+        "counters": often.uniform("s", torch.arange(BIG), 4),
+        "episodes": often.uniform("s", torch.arange(BIG) << 20, 4),
         "elements": one.uniform("s", at(5, 1), 4 * BIG).view(4, BIG).T,
         "streams": torch.cat([one.uniform(f"noise.{i}", at(0, 1), 4) for i in range(FEW)]),
         "seeds": torch.cat([WorldRandom(i, 1).uniform("s", at(0, 1), 4) for i in range(FEW)]),

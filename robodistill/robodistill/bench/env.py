@@ -147,7 +147,10 @@ def measure(config: RunConfig, settings: Settings, say: Callable[[str], None]) -
     if compiles:
         say("VecEnv plain and compiled: compiling takes about a minute the first time; compiled=false leaves it out")
     rows: list[dict[str, Any]] = []
-    VecEnv(config.task, 1, config.seed, 1).reset()  # what is loaded at first use counts for no world
+    with torch.no_grad(), one_thread():  # what is loaded at first use counts for no world
+        warm = VecEnv(config.task, 1, config.seed, 1, compiles=compiles)
+        warm.reset()
+        play(warm, torch.zeros(2, 1, warm.action_dim))
     before = resident_bytes()
     for worlds in settings.worlds:
         steps = max(1, settings.steps * _FULL // max(worlds, _FULL))

@@ -164,7 +164,9 @@ class UnitreeDriver:
             self.rejected[reason] += times
 
     def _find(self) -> None:
-        """Wait for a state that comes from now on."""
+        """Wait for a state that comes from now on: one that has queued up is of unknown age."""
+        self._open.states.take()
+        self._open.remotes.take()
         self._reading, self._read_at = None, time.monotonic()
         end = time.monotonic() + self._timeout
         while self.read() is None:

@@ -59,16 +59,19 @@ def add(verbs: Any) -> Callable[[argparse.Namespace], None]:
     parser.add_argument("policy", help="the file, such as policy.onnx")
     parser.add_argument("--driver", required=True, help="sim, udp, unitree, or package.module:Class")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the driver")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="how long; without it, until Ctrl-C")
+    parser.add_argument("--seconds", type=_above_zero, default=math.inf, help="how long; without it, until Ctrl-C")
     parser.add_argument(
         "--command", type=float, nargs="*", metavar="X", help="what to command all the time, in SI units"
     )
     parser.add_argument("--operator", default="fixed", metavar="NAME", help=f"{', '.join(OPERATORS)}")
     parser.add_argument("--device", metavar="FILE", help="of the gamepad, such as /dev/input/event5")
     parser.add_argument(
-        "--patience", type=float, metavar="S", help="damp when nobody touched keyboard or gamepad so long (default 30)"
+        "--patience", type=_above_zero, metavar="S",
+        help="damp when nobody touched keyboard or gamepad so long (default 30)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=_finite_above_zero, default=COMMAND_RATE, help="commands per second (default 200)"
     )
-    parser.add_argument("--rate", type=float, default=COMMAND_RATE, help="commands per second (default 200)")
     parser.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
     _add_log(parser)
     parser.add_argument(
@@ -81,8 +84,26 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE", help="where every tick goes; logs/<time>_<robot>.mcap unless given")
     parser.add_argument("--no-log", action="store_true", help="keep no log")
     parser.add_argument(
-        "--log-mb", type=float, default=MAX_BYTES / 1e6, metavar="MB", help="largest size of the log (default 2147)"
-    )
+        "--log-mb", type=_finite_above_zero, default=MAX_BYTES / 1e6, metavar="MB",
+        help="largest size of the log (default 2147)",
+    )  # fmt: skip
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def _finite_above_zero(text: str) -> float:
+    value = _above_zero(text)
+    if math.isinf(value):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return value
 
 
 def run(options: argparse.Namespace) -> None:

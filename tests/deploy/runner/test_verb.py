@@ -64,6 +64,14 @@ class Needy:
 '''
 
 
+NO_NUMBERS = [
+    *(("--rate", text) for text in ("inf", "nan", "0", "-200", "many")),
+    *(("--seconds", text) for text in ("nan", "-1", "0")),
+    *(("--patience", text) for text in ("nan", "-3", "0")),
+    *(("--log-mb", text) for text in ("inf", "nan", "-1")),
+]
+
+
 @pytest.fixture
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (tmp_path / "planted_link.py").write_text(LINK)
@@ -116,11 +124,14 @@ def test_a_dry_run_moves_nothing(path: Path, link: Any, capsys: pytest.CaptureFi
         (["--set", "gian=2"], "did you mean 'gain'"),
         (["--backend", "tensorrt"], "onnxruntime or numpy"),
         (["--rate", "10"], "raise it"),
+        *(([name, text], f"argument {name}: {text} is not") for name, text in NO_NUMBERS),
     ],
 )
-@pytest.mark.usefixtures("link")
-def test_errors_are_one_line(path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    path: Path, link: Any, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["run", str(path), "--driver", "planted_link:Link", *words]) == 2
+    assert link.Link.log == []  # nothing was opened
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

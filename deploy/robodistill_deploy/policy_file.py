@@ -140,10 +140,17 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        files = [p.name for p in path.parent.glob("*.onnx")]
-        raise RobodistillError(f"{unknown('file', path.name, files)} in {path.parent.resolve()}") from error
+        raise RobodistillError(_no_file(path)) from error
     except OSError as error:
         raise RobodistillError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _no_file(path: Path) -> str:
+    files = sorted(p.name for p in path.parent.glob("*.onnx"))
+    there = f"policy files there: {', '.join(files)}" if files else "it holds no .onnx at all"
+    packed = f"; those of the package are written {zoo.PREFIX}NAME: {', '.join(zoo.names())}"
+    packed = "" if path.suffix == ".onnx" else packed
+    return f"no such file {path.name!r} in {path.parent.resolve()}; {there}{packed}"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -166,6 +166,11 @@ class Runner:
         """Return what tripped, if anything has."""
         return self._state.trip
 
+    @property
+    def preparation(self) -> tuple[float, float, float]:
+        """Return how long a robot is looked at, stands up if it lies, and goes to the policy's first pose [s]."""
+        return self._preflight_seconds, *self._machine.seconds
+
     def stop(self, why: str) -> None:
         """Latch damping at the next tick and end the run after the farewell."""
         self._why = self._why or why

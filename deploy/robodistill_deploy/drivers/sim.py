@@ -115,6 +115,12 @@ class SimDriver:
         """What the robot reported of its last run: filled by ``restart``, ``report`` and ``close``."""
 
     @property
+    def other_time(self) -> str:
+        """Return the option that lets the robot's time pass otherwise than this computer's; nothing if none does."""
+        speed = self._options.get("speed", 1)
+        return "lockstep=true" if self._lockstep else f"speed={speed}" if speed != 1 else ""
+
+    @property
     def joints(self) -> tuple[str, ...]:
         """Return the robot's joints in its own order."""
         return self._known()[0]

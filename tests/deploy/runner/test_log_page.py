@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("plotly")
 
-from robodistill.report.log import plots, render_log_page
+from robodistill.report.log import missed, plots, render_log_page
 from robodistill.verbs import report
 from robodistill_deploy.blackbox.about import about
 from robodistill_deploy.blackbox.log import Log, read_log
@@ -39,6 +40,28 @@ def test_the_page_shows_joints_events_and_latencies(log: Log, tmp_path: Path) ->
     for word in ("thigh", "stale: newest reading", "age of the reading", log.about.digest[:12], "&lt;fake&gt;"):
         assert word in text
     assert "<fake>" not in text
+
+
+def test_the_page_counts_what_the_runner_missed_apart_from_what_the_log_lacks(
+    policy: Policy, driver: Any, clock: Any, tmp_path: Path
+) -> None:
+    write = driver.write
+
+    def slow(command: Any) -> None:
+        write(command)
+        clock.t += {300: 0.012, 500: 0.052}.get(len(driver.written), 0.0)
+
+    driver.write = slow
+    settings = Settings(preflight_seconds=0.0)
+    runner = Runner(policy, driver, Fixed((0.5, 0.2)), settings, clock=clock)
+    path = tmp_path / "run.mcap"
+    with BlackBox(path, about(policy, runner.layout, settings, "fake")) as box:
+        summary = Runner(policy, driver, Fixed((0.5, 0.2)), settings, clock=clock, observer=box).run(3.0)
+    log = read_log(path)
+    assert missed(log) == (summary.missed_commands, summary.missed_policies)
+    assert min(missed(log)) > 0
+    assert missed(dataclasses.replace(log, rows=np.delete(log.rows, slice(100, 150)))) == missed(log)  # dropped
+    assert "dropped from the log" in render_log_page(log)
 
 
 def test_lines_are_those_of_the_log(log: Log) -> None:
@@ -82,7 +105,5 @@ def test_wrong_words_name_the_fix(words: list[str], message: str) -> None:
 
 
 def test_a_log_without_ticks_is_said(log: Log) -> None:
-    import dataclasses
-
     with pytest.raises(RobodistillError, match="holds no tick"):
         render_log_page(dataclasses.replace(log, rows=log.rows[:0]))

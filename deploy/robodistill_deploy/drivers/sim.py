@@ -95,7 +95,7 @@ class SimDriver:
     Unitree's DDS topics. ``lockstep``: no clock, each command advances the physics by the control period and ``read``
     waits for what came of it (udp only). ``timeout`` [s]: for the process to be ready. ``lying``: on the floor;
     ``robodistill-run run`` says so for a robot that can stand up, since one that waits damped sinks there anyway. Every
-    other option is the simulated robot's own, such as ``payload=2``, ``noise=1``, ``speed=0.5``: docs/sim-robot.md.
+    other option is the simulated robot's own, such as ``payload=2``, ``noise=1``: docs/sim-robot.md.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def _run(log: Log) -> str:
         "began": about.created,
         "length": duration(float(log.rows["stamp"][-1] - log.rows["stamp"][0])),
         "ticks": f"{len(log.rows)} of commands, {int(log.rows['policy_ran'].sum())} of the policy",
-        "missed": "{} ticks of commands, {} of the policy".format(*missed(log)),
+        "missed by the runner": "{} times due for a command, {} for the policy".format(*missed(log)),
         "dropped from the log": f"{log.dropped} ticks" if log.dropped else "none",
         "end": "closed" if log.complete else "cut off: the program was killed, or the disk was full",
         "trip": trip,
@@ -58,10 +58,10 @@ def _run(log: Log) -> str:
 
 
 def missed(log: Log) -> tuple[int, int]:
-    """Return how many ticks of commands and of the policy the runner skipped, by the times that were due.
+    """Return how many times due for a command, and for the policy, passed without one.
 
-    Between rows that follow one another, so that what was dropped from the log is not counted; a tick of the policy
-    between two of commands, at rates that are no multiples, may hide one.
+    Only between rows that follow one another: what was dropped from the log is another count. A late tick of the policy
+    sends a command, too: the run's own summary calls that time missed, this count does not.
     """
     rows, about = log.rows, log.about
     ran = np.flatnonzero(rows["policy_ran"])

@@ -9,7 +9,8 @@ from robodistill_deploy.errors import RobodistillError
 
 
 def test_a_wrong_option_of_the_robot_lists_the_robots_own() -> None:
-    with pytest.raises(RobodistillError, match=r"unknown option 'lyin': did you mean 'lying'\? legal: .*payload") as said:
+    right = r"unknown option 'lyin': did you mean 'lying'\? legal: .*payload"
+    with pytest.raises(RobodistillError, match=right) as said:
         sim.run_words(["task=go2_flat", "lyin=true"])
     assert "teacher" not in str(said.value)
 

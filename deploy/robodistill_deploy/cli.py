@@ -104,6 +104,8 @@ def _inspect(options: argparse.Namespace) -> None:
     wanted = 2 if options.diff else 1
     if len(options.policy) != wanted:
         raise RobodistillError(f"inspect: {len(options.policy)} files; name one, or two with --diff")
+    if options.diff and options.json:
+        raise RobodistillError("inspect: --diff prints a table, not JSON; leave --json out, or --diff and one file")
     if options.diff:
         first, second = options.policy
         print(differences(Path(first), Path(second)) or "no difference: same spec, same graph, same weights\n", end="")

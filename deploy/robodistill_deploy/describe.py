@@ -53,7 +53,7 @@ def _head(spec: PolicySpec) -> str:
         ("observations", f"group {spec.group!r}, {face.group_dim(spec.group)} numbers"),
         ("control", _rate(face.control_dt)),
         ("simulation", _rate(face.physics_dt)),
-        ("sha256", spec.digest),
+        ("digest", spec.digest),
     )
 
 

@@ -30,7 +30,7 @@ def differences(first: Path, second: Path) -> str:
     recorded = [[spec["self_test"].pop(kind) for kind in ("ticks", "sequence")] for spec in specs]
     rows = [(path, _text(a), _text(b)) for path, a, b in _walk(specs[0], specs[1], "")]
     rows += [_ticks(kind, a, b) for kind, a, b in zip(("ticks", "sequence"), *recorded, strict=True) if a != b]
-    rows += _graph(*(read_onnx(path.read_bytes()) for path in (first, second)))
+    rows += _graph(*(read_onnx(file.path.read_bytes()) for file in files))  # where zoo:<name> was found
     return table(("what", str(first), str(second)), rows) + "\n" if rows else ""
 
 

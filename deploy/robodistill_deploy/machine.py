@@ -96,6 +96,11 @@ class Machine:
                     f"one has {seconds} s and {position.size}"
                 )
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Return how long the whole stand-up takes, and the ramp [s]."""
+        return sum(seconds for seconds, _ in self._poses), self._ramp
+
     def step(
         self, state: MachineState, measured: Array | None, *, arm: bool, tripped: bool, t: float
     ) -> Step:

@@ -14,6 +14,7 @@ replaced in place, so no offset or length inside the file moves, and no ONNX too
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -140,10 +141,19 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        files = [p.name for p in path.parent.glob("*.onnx")]
-        raise RobodistillError(f"{unknown('file', path.name, files)} in {path.parent.resolve()}") from error
+        raise RobodistillError(_no_file(path)) from error
     except OSError as error:
         raise RobodistillError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _no_file(path: Path) -> str:
+    files = sorted(p.name for p in path.parent.glob("*.onnx"))
+    near = difflib.get_close_matches(path.name, files, n=1, cutoff=0.5)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    there = f"policy files there: {', '.join(files)}" if files else "it holds no .onnx at all"
+    packed = f"; those of the package are written {zoo.PREFIX}NAME: {', '.join(zoo.names())}"
+    packed = "" if path.suffix == ".onnx" else packed
+    return f"no such file {path.name!r} in {path.parent.resolve()}; {meant}{there}{packed}"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -43,6 +43,8 @@ Array = NDArray[np.float64]
 
 COMMAND_RATE = 200.0
 """[Hz] of command ticks"""
+MAX_COMMAND_RATE = 10_000.0
+"""[Hz] no robot takes commands faster, no program of this kind makes them"""
 PREFLIGHT_SECONDS = 1.0
 """[s] that the robot is looked at before it may be armed"""
 FAREWELL = 0.5
@@ -106,6 +108,14 @@ class Settings:
     preflight_seconds: float = PREFLIGHT_SECONDS
     """[s] that the robot is looked at before it may be armed; 0 arms it unseen, for simulations"""
 
+    def __post_init__(self) -> None:
+        """Refuse what no clock can keep, before a robot is opened."""
+        if not 0.0 < self.command_rate <= MAX_COMMAND_RATE:  # NaN compares false
+            raise SpecError(f"command_rate {self.command_rate:g} Hz: must be above 0, at most {MAX_COMMAND_RATE:g}")
+        for name in ("ramp_seconds", "preflight_seconds"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise SpecError(f"{name} {getattr(self, name):g} s: must be 0 or more, and finite")
+
 
 DEFAULTS = Settings()
 
@@ -156,6 +166,11 @@ class Runner:
         """Return what tripped, if anything has."""
         return self._state.trip
 
+    @property
+    def preparation(self) -> tuple[float, float, float]:
+        """Return how long a robot is looked at, stands up if it lies, and goes to the policy's first pose [s]."""
+        return self._preflight_seconds, *self._machine.seconds
+
     def stop(self, why: str) -> None:
         """Latch damping at the next tick and end the run after the farewell."""
         self._why = self._why or why
@@ -165,6 +180,8 @@ class Runner:
 
         An error on the way is raised after the robot was damped and closed.
         """
+        if not seconds > 0.0:
+            raise SpecError(f"seconds {seconds:g}: must be above 0; leave it out to run until stop()")
         self._forget()
         with settled_memory():
             self.operator.open()
@@ -211,8 +228,9 @@ class Runner:
 
         ``run`` calls it in time; call it yourself only where another loop keeps the time.
         """
-        t, woke = self._clock.now(), time.perf_counter()
+        woke = time.perf_counter()
         offered = self.driver.read()
+        t = self._clock.now()  # after reading: held up in between, it would be older than what it reads
         self._state = state = self.filter.admit(self._state, offered)
         if self._mode.mode is Mode.PASSIVE:
             self._seen.add(offered, t)

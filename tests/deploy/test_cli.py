@@ -34,6 +34,7 @@ def test_inspect_shows_what_the_data_sheet_has(path: Path, capsys: pytest.Captur
         "ab" * 32,
     ):
         assert words in text, words
+    assert any(line.split()[:1] == ["digest"] for line in text.splitlines())  # of the file with its digits as zeros
     row = next(line for line in text.splitlines() if line.split()[:1] == ["calf"])
     assert row.split() == ["calf", "-1.5", "0.5", "-2.7", "-0.8", "22", "0.7", "23.7", "30"]
     assert max(map(len, text.splitlines())) <= 120
@@ -88,6 +89,11 @@ def test_diff_names_every_difference(
     assert capsys.readouterr().out.startswith("no difference")
 
 
+def test_diff_takes_a_policy_of_the_zoo(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--diff", "zoo:unitree_go2_flat", str(path)]) == 0
+    assert "weights: " in capsys.readouterr().out
+
+
 def test_diff_tells_items_apart_by_name(
     write: Callable[..., Path], stateless: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,9 +122,11 @@ def test_selftest_says_how_close(path: Path, capsys: pytest.CaptureFixture[str])
         (["inspect"], "the following arguments are required: policy"),
         (["inspect", "a.onnx", "b.onnx"], "2 files; name one, or two with --diff"),
         (["inspect", "--diff", "a.onnx"], "1 files; name one, or two with --diff"),
-        (["selftest", "--backend", "torch", "a.onnx"], "unknown file 'a.onnx'"),
+        (["selftest", "--backend", "torch", "a.onnx"], "no such file 'a.onnx'"),
         (["inspect", "--jason", "x"], "--jason"),
-        (["inspect", "nowhere.onnx"], "unknown file 'nowhere.onnx'"),
+        (["inspect", "nowhere.onnx"], "no such file 'nowhere.onnx'"),
+        (["inspect", "zoo"], "are written zoo:NAME: unitree_go2_flat"),
+        (["inspect", "--json", "--diff", "a.onnx", "b.onnx"], "--diff prints a table, not JSON"),
         (["selftest", "."], "cannot be read"),
     ],
 )

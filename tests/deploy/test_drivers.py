@@ -25,6 +25,16 @@ def test_it_is_found_by_its_name_and_has_what_a_driver_has(name: str) -> None:
         assert hasattr(made, part) or part in getattr(made, "__annotations__", {}), part
 
 
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [(["lockstep=true"], "lockstep=true"), (["speed=0.5"], "speed=0.5"), (["speed=1.0"], ""), ([], "")],
+)
+def test_the_simulated_robot_tells_whose_time_it_keeps(words: list[str], other: str) -> None:
+    made = make_driver("sim", words, {"task": "go2_flat"})
+    assert isinstance(made, SimDriver)
+    assert made.other_time == other
+
+
 def test_the_simulated_robot_takes_the_policys_task_and_passes_its_own_options_on(tmp_path: Path) -> None:
     made = make_driver("sim", ["noise=1", "lying=true"], {"task": "go2_flat", "unwanted": 3})
     assert isinstance(made, SimDriver)

@@ -18,6 +18,7 @@ from robodistill.verbs.check import run_words
 from robodistill_deploy.codec import to_plain
 from robodistill_deploy.drivers.base import Command
 from robodistill_deploy.drivers.sim import SimDriver
+from robodistill_deploy.policy_file import verify
 from robodistill_deploy.runtime import load_policy
 from robodistill_envs.simrobot.options import Robot
 from robodistill_envs.simrobot.robot import SimRobot
@@ -79,6 +80,7 @@ def test_check_finds_the_margin_of_a_robot_that_just_stands(student: Maker, tmp_
     assert run_words([str(path), *words]) == 0
     data = json.loads((tmp_path / "check/margins.json").read_text())
     assert data["nominal"]["stood"] is True
+    assert data["digest"] == verify(path)
     assert data["nominal"]["excursions"]["was_up"] is True, "it began lying"
     payload = data["margins"]["payload"]
     assert (payload["survives"], payload["fails"]) == (1.0, 60.0)

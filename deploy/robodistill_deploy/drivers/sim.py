@@ -95,7 +95,7 @@ class SimDriver:
     Unitree's DDS topics. ``lockstep``: no clock, each command advances the physics by the control period and ``read``
     waits for what came of it (udp only). ``timeout`` [s]: for the process to be ready. ``lying``: on the floor;
     ``robodistill-run run`` says so for a robot that can stand up, since one that waits damped sinks there anyway. Every
-    other option is the simulated robot's own, such as ``payload=2``, ``noise=1``, ``speed=0.5``: docs/sim-robot.md.
+    other option is the simulated robot's own, such as ``payload=2``, ``noise=1``: docs/sim-robot.md.
     """
 
     def __init__(
@@ -113,6 +113,12 @@ class SimDriver:
         self._names: tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]] | None = None
         self.excursions: dict[str, Any] = {}
         """What the robot reported of its last run: filled by ``restart``, ``report`` and ``close``."""
+
+    @property
+    def other_time(self) -> str:
+        """Return the option that lets the robot's time pass otherwise than this computer's; nothing if none does."""
+        speed = self._options.get("speed", 1)
+        return "lockstep=true" if self._lockstep else f"speed={speed}" if speed != 1 else ""
 
     @property
     def joints(self) -> tuple[str, ...]:

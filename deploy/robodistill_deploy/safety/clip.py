@@ -82,7 +82,8 @@ def explain(plan: Plan, done: Limited, previous: Array, wanted: Array, t: float,
     speed = np.abs(inside - previous) / (plan.rate * max(dt, 1e-9))
     i = int(np.argmax(speed))
     if speed[i] > 1.0 + _TOLERANCE:
-        events.append(_event(plan, "rate", i, t, float(speed[i] * plan.rate[i]), float(plan.rate[i])))
+        fastest = float(plan.rate[i])
+        events.append(_event(plan, "rate", i, t, float(speed[i] * plan.rate[i]), fastest, plan.rate_units[i]))
     events += _effort(plan, done.values, done.effort, np.clip(inside, previous - reach, previous + reach), t)
     return tuple(events)
 
@@ -97,5 +98,5 @@ def _effort(plan: Plan, values: Array, effort: Array, free: Array, t: float) -> 
     return [_event(plan, "effort", i, t, float(asked[i]), float(plan.effort[i]))]
 
 
-def _event(plan: Plan, rule: str, i: int, t: float, value: float, limit: float) -> Event:
-    return Event(t, rule, f"target of {plan.layout.value_names[i]!r}", value, limit, False)
+def _event(plan: Plan, rule: str, i: int, t: float, value: float, limit: float, rate_unit: str = "") -> Event:
+    return Event(t, rule, f"target of {plan.layout.value_names[i]!r}", value, limit, False, rate_unit)

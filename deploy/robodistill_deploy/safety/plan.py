@@ -43,6 +43,7 @@ class Plan:
         self.lower = np.array([value for low, _ in ranges for value in low])
         self.upper = np.array([value for _, high in ranges for value in high])
         self.rate = _joined([limits.max_target_rate[part.name] for part in parts])
+        self.rate_units = tuple(_rate_unit(part.unit) for part in parts for _ in part.names)
         self.control_dt = layout.interface.control_dt
         self._gains(parts)
         self._measured(parts)
@@ -110,6 +111,10 @@ class Plan:
             _joined([part.upper for part in own]) + margin,
             tuple(f"{POSITION} of {name!r}" for part in own for name in part.names),
         )
+
+
+def _rate_unit(unit: str) -> str:
+    return unit.replace("/s", "/s2") if "/s" in unit else f"{unit}/s"
 
 
 def _joined(lists: list[tuple[float, ...]]) -> Array:

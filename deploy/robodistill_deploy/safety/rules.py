@@ -50,11 +50,18 @@ def stale(now: Now, plan: Plan) -> Violation | None:
     if -limit <= age <= limit:
         return None
     offered = now.sensors.reading
-    why = "newest reading"
+    why = _held_up(now, plan) + "newest reading"
     if offered is not None and offered.stamp > reading.stamp:
         behind = offered.tick < reading.tick
         why = "readings go back in the robot's count, newest" if behind else "the robot's count stands still, newest"
     return Violation(f"{why}: age [s]", age, limit)
+
+
+def _held_up(now: Now, plan: Plan) -> str:
+    """Return how long this program stood still, where that is what made a reading old; else nothing."""
+    gap = now.t - now.before
+    usual = max(plan.limits.max_sensor_age, 2.0 * plan.control_dt)
+    return f"this computer held the program up for {1e3 * gap:.0f} ms, " if usual < gap < math.inf else ""
 
 
 def finite(now: Now, plan: Plan) -> Violation | None:

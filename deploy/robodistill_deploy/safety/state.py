@@ -44,9 +44,13 @@ class Event(NamedTuple):
     value: float
     limit: float
     trip: bool
+    rate_unit: str = ""
+    """Of ``value`` and ``limit`` where they are rates of change, such as ``rad/s``."""
 
     def __str__(self) -> str:
         """Return one line: rule, what, value, limit."""
+        if self.rate_unit:
+            return f"{self.rule}: {self.what} changes at {self.value:.4g} {self.rate_unit}, limit {self.limit:.4g}"
         figures = f" is {self.value:.4g}, limit {self.limit:.4g}" if math.isfinite(self.limit) else ""
         return f"{self.rule}: {self.what}{figures}"
 

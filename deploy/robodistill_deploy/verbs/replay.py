@@ -56,12 +56,14 @@ def _said(log: Log, policy: Policy, done: Replay) -> str:
     end = "closed" if log.complete else "cut off"
     lines = [
         f"log         {len(log.rows)} ticks, {log.dropped} dropped, {end}; {about.driver or 'robot'}, {about.created}",
-        f"policy      {about.policy.interface.task}, digest {about.digest[:12]}, then on {about.backend}, "
-        f"now on {policy.backend}",
+        f"policy      {about.policy.interface.task}, digest {about.digest[:12]}, on {about.backend}",
+        f"replayed    {policy.spec.interface.task}, digest {policy.spec.digest[:12]}, on {policy.backend}",
     ]
     if done.unproven:
         lines.append(f"gap         {done.unproven} ticks after the first gap left out: unknown state")
-    if done.first is None:
+    if done.first is None and not done.policy_ticks:
+        lines.append(f"the same    {done.ticks} ticks of modes and commands; the policy never ran in them")
+    elif done.first is None:
         lines.append(f"the same    {done.ticks} ticks, {done.policy_ticks} of the policy: every bit")
     else:
         lines += [f"different   {done.different} of {done.ticks} ticks; the first: {done.first}"]

@@ -32,6 +32,8 @@ from typing import Any
 from robodistill_deploy.blackbox.about import about
 from robodistill_deploy.blackbox.recorder import MAX_BYTES, BlackBox
 from robodistill_deploy.driver_options import make_driver
+from robodistill_deploy.drivers.base import Driver
+from robodistill_deploy.drivers.sim import SimDriver
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.operators.options import OPERATORS, make_operator
 from robodistill_deploy.operators.stop import EmergencyStop, GuardedDriver
@@ -59,16 +61,19 @@ def add(verbs: Any) -> Callable[[argparse.Namespace], None]:
     parser.add_argument("policy", help="the file, such as policy.onnx")
     parser.add_argument("--driver", required=True, help="sim, udp, unitree, or package.module:Class")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the driver")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="how long; without it, until Ctrl-C")
+    parser.add_argument("--seconds", type=_above_zero, default=math.inf, help="how long; without it, until Ctrl-C")
     parser.add_argument(
         "--command", type=float, nargs="*", metavar="X", help="what to command all the time, in SI units"
     )
     parser.add_argument("--operator", default="fixed", metavar="NAME", help=f"{', '.join(OPERATORS)}")
     parser.add_argument("--device", metavar="FILE", help="of the gamepad, such as /dev/input/event5")
     parser.add_argument(
-        "--patience", type=float, metavar="S", help="damp when nobody touched keyboard or gamepad so long (default 30)"
+        "--patience", type=_above_zero, metavar="S",
+        help="damp when nobody touched keyboard or gamepad so long (default 30)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=_finite_above_zero, default=COMMAND_RATE, help="commands per second (default 200)"
     )
-    parser.add_argument("--rate", type=float, default=COMMAND_RATE, help="commands per second (default 200)")
     parser.add_argument("--backend", default="onnxruntime", help="onnxruntime (the default) or numpy")
     _add_log(parser)
     parser.add_argument(
@@ -81,8 +86,26 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE", help="where every tick goes; logs/<time>_<robot>.mcap unless given")
     parser.add_argument("--no-log", action="store_true", help="keep no log")
     parser.add_argument(
-        "--log-mb", type=float, default=MAX_BYTES / 1e6, metavar="MB", help="largest size of the log (default 2147)"
-    )
+        "--log-mb", type=_finite_above_zero, default=MAX_BYTES / 1e6, metavar="MB",
+        help="largest size of the log (default 2147)",
+    )  # fmt: skip
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def _finite_above_zero(text: str) -> float:
+    value = _above_zero(text)
+    if math.isinf(value):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return value
 
 
 def run(options: argparse.Namespace) -> None:
@@ -93,7 +116,7 @@ def run(options: argparse.Namespace) -> None:
         options.operator, policy.spec, stop, options.command, options.device, options.patience
     )
     known = {"task": policy.spec.interface.task, "lying": bool(policy.spec.robot.stand_up)}
-    driver = GuardedDriver(make_driver(options.driver, options.set, known), stop, watch)
+    driver = GuardedDriver(_in_real_time(make_driver(options.driver, options.set, known), options.policy), stop, watch)
     live = sys.stdout.isatty()
 
     def write(text: str) -> None:
@@ -111,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     runner = Runner(policy, driver, operator, Settings(command_rate=options.rate), observer=observe)
     driver.damp_with(runner.filter.damping)
     if options.dry_run:
-        write(_plan(policy.spec, runner, operator.poll(time.monotonic(), None).command))
+        write(_plan(policy.spec, runner, options.operator, operator.poll(time.monotonic(), None).command))
         return
     with contextlib.ExitStack() as stack:
         if not options.no_log:
@@ -123,11 +146,21 @@ def run(options: argparse.Namespace) -> None:
             summary = runner.run(options.seconds)
         finally:
             status.close()
-    write(_said(summary))
+    write(_said(summary) + _too_short(summary, runner))
     for box in log:
         write(f"log {box.path}{f', {box.dropped} ticks were dropped' if box.dropped else ''}\n")
     if summary.trip is not None and summary.trip.rule != "stop":
         raise TripError(f"stopped by {summary.trip}")
+
+
+def _in_real_time(driver: Driver, policy: str) -> Driver:
+    """Refuse a robot whose time is not that of the clock which paces the runner: its readings would seem stale."""
+    if isinstance(driver, SimDriver) and driver.other_time:
+        raise RobodistillError(
+            f"--set {driver.other_time}: run keeps real time, and the robot would not; leave it out, or use "
+            f"`robodistill check {policy} driver=sim`; in your own program, a Runner with LockstepClock"
+        )
+    return driver
 
 
 def _black_box(
@@ -159,8 +192,11 @@ def _signals(runner: Runner) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _plan(spec: PolicySpec, runner: Runner, command: tuple[float, ...]) -> str:
+def _plan(spec: PolicySpec, runner: Runner, operator: str, command: tuple[float, ...]) -> str:
     limits = runner.filter.limits
+    alive = operator == "fixed"  # it is always heard, so nothing can miss it
+    rules = [rule for rule in runner.filter.rules if not (alive and rule == "dead_man")]
+    silent = "" if alive else f"operator silent {limits.max_command_age:g} s; "
     poses = len(spec.robot.stand_up)
     rows = {
         "policy": f"{spec.interface.task} on {spec.interface.robot}, digest {spec.digest[:12]}",
@@ -168,11 +204,12 @@ def _plan(spec: PolicySpec, runner: Runner, command: tuple[float, ...]) -> str:
         "joints": f"{len(runner.layout.joints)}, matched by name",
         "policy rate": f"{1.0 / spec.interface.control_dt:g} Hz",
         "command rate": f"{runner.command_rate:g} Hz",
+        "operator": f"{operator}: {OPERATORS[operator]}",
         "command": " ".join(f"{value:g}" for value in command) or "none",
         "stand-up": f"{poses} poses" if poses else "none",
-        "rules on": ", ".join(runner.filter.rules),
+        "rules on": ", ".join(rules),
         "trips": f"sensors {limits.max_sensor_age:g} s old, tilt {limits.max_tilt:g} rad, "
-        f"operator silent {limits.max_command_age:g} s; the rest: robodistill-run inspect",
+        f"{silent}the rest: robodistill-run inspect",
     }
     return "".join(f"{name:<13} {text}\n" for name, text in rows.items()) + "nothing was moved\n"
 
@@ -181,5 +218,17 @@ def _said(summary: Summary) -> str:
     return (
         f"{summary.seconds:.2f} s, {summary.command_ticks} command ticks ({summary.missed_commands} missed), "
         f"{summary.policy_ticks} policy ticks ({summary.missed_policies} missed), "
-        f"tick p50 {1e3 * summary.busy_p50:.2f} p99 {1e3 * summary.busy_p99:.2f} ms, ended in {summary.mode.value}\n"
+        f"tick p50 {1e3 * summary.busy_p50:.2f} p99 {1e3 * summary.busy_p99:.2f} ms, "
+        f"ended in {summary.mode.value}, then damped and closed\n"
+    )
+
+
+def _too_short(summary: Summary, runner: Runner) -> str:
+    """Return what to do about a run that ended by itself before the policy began, else nothing."""
+    if summary.policy_ticks or summary.trip is not None:
+        return ""
+    look, stand_up, ramp = runner.preparation
+    return (
+        f"the policy never ran: looking at the robot takes {look:g} s, standing up {stand_up:g} s where it lies, "
+        f"going to the first pose {ramp:g} s, once it is armed; give --seconds above {look + stand_up + ramp:g}\n"
     )

@@ -79,9 +79,11 @@ def run_words(words: list[str]) -> int:
         for name, sweep in sweeps.items() if nominal.stood else ():
             Progress.say(f"{name}: {', '.join(f'{level:g}' for level in sweep.levels)}")
             margins.append(measure(bench.known(sweep), name, bench.perturbed, bisect))
-    about = {"verb": "check", "driver": "sim", "policy": str(path), "seconds": seconds, "seed": seed}
+    digest = policy.spec.digest
+    about = {"verb": "check", "driver": "sim", "policy": str(path), "digest": digest, "seconds": seconds, "seed": seed}
     files = write_margins(folder, margins_dict(nominal, margins, **about), margins)
     console = Console(highlight=False)
+    console.print(f"{path}, digest {digest[:12]}", soft_wrap=True)
     console.print(margins_table(nominal, margins))
     for file in files:
         console.print(f"{file.stem:<8}{file.resolve()}", soft_wrap=True)

@@ -27,12 +27,21 @@ def run_words(words: list[str]) -> int:
     import dataclasses
 
     from robodistill.cli import load_config
+    from robodistill.config import ConfigError
+    from robodistill_deploy.errors import unknown
     from robodistill_envs.simrobot.options import Process, Robot, parse
     from robodistill_envs.simrobot.process import RobotProcess
 
     own = {field.name for cls in (Robot, Process) for field in dataclasses.fields(cls)}
     pairs = [word.partition("=") for word in words]
     mine = {key: value for key, _, value in pairs if key in own or key.startswith("link.")}
-    config = load_config([word for word, pair in zip(words, pairs, strict=True) if pair[0] not in mine])
+    try:
+        config = load_config([word for word, pair in zip(words, pairs, strict=True) if pair[0] not in mine])
+    except ConfigError as error:
+        strange = next((key for key, _, _ in pairs if key not in mine and f"unknown key {key!r}" in str(error)), None)
+        if strange is None:
+            raise
+        legal = [*own, "task", "run", "link.<option>"]
+        raise ConfigError(f"simulated robot: {unknown('option', strange, legal)}") from error
     RobotProcess(config.task, *parse(mine)).run()
     return 0

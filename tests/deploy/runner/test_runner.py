@@ -209,6 +209,68 @@ def test_a_fault_of_the_link_damps(make: Callable[..., Runner], driver: Any, rul
     farewell(driver)
 
 
+def test_a_program_that_is_held_up_before_it_reads_does_not_call_the_reading_stale(
+    make: Callable[..., Runner], driver: Any, clock: Any, records: list[Record]
+) -> None:
+    read = driver.read
+
+    def held_up() -> Any:
+        if driver.count == 300:
+            clock.t += 0.118
+        return read()
+
+    driver.read = held_up
+    summary = make().run(RAMP_SECONDS + 1.0)
+    assert summary.trip is None
+    assert summary.missed_commands == 22  # the tick after came late
+    assert all(record.reading is None or record.reading.stamp <= record.stamp for record in records)
+
+
+def test_a_reading_that_grew_old_while_the_program_was_held_up_says_so(
+    make: Callable[..., Runner], driver: Any, clock: Any
+) -> None:
+    read = driver.read
+
+    def held_up() -> Any:
+        reading = read()
+        if driver.count == 300:
+            clock.t += 0.118
+        return reading
+
+    driver.read = held_up
+    trip = make().run(RAMP_SECONDS + 1.0).trip
+    assert trip is not None
+    assert str(trip).startswith("stale: this computer held the program up for 123 ms, newest reading: age [s] is 0.118")
+
+
+@pytest.mark.parametrize(("shift", "says"), [(0.2, "is -0.2"), (-0.2, "is 0.2")])
+def test_stamps_of_another_clock_trip(make: Callable[..., Runner], driver: Any, shift: float, says: str) -> None:
+    driver.faults = lambda r: dataclasses.replace(r, stamp=r.stamp + shift)
+    trip = make().run(1.0).trip
+    assert trip is not None
+    assert str(trip).startswith(f"stale: newest reading: age [s] {says}")  # nobody was held up
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"command_rate": rate} for rate in (math.inf, math.nan, 0.0, -200.0, 1e300)),
+        *({"ramp_seconds": seconds} for seconds in (math.inf, math.nan, -1.0)),
+        *({"preflight_seconds": seconds} for seconds in (math.inf, math.nan, -1.0)),
+    ],
+)
+def test_settings_that_no_clock_can_keep_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=next(iter(changes))):
+        Settings(**changes)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, 0.0, -1.0])
+def test_a_run_of_no_time_opens_nothing(make: Callable[..., Runner], driver: Any, seconds: float) -> None:
+    with pytest.raises(SpecError, match="must be above 0"):
+        make().run(seconds)
+    assert driver.calls == []
+
+
 def test_a_joint_wired_to_another_name_never_gets_to_the_policy(
     make: Callable[..., Runner], driver: Any, records: list[Record]
 ) -> None:

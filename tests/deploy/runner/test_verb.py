@@ -21,6 +21,7 @@ import pytest
 from robodistill_deploy import cli
 from robodistill_deploy.driver_options import find_driver, make_driver
 from robodistill_deploy.errors import DriverError
+from robodistill_deploy.operators import Fixed
 from robodistill_deploy.runtime import load_policy
 
 LINK = '''
@@ -64,6 +65,14 @@ class Needy:
 '''
 
 
+NO_NUMBERS = [
+    *(("--rate", text) for text in ("inf", "nan", "0", "-200", "many")),
+    *(("--seconds", text) for text in ("nan", "-1", "0")),
+    *(("--patience", text) for text in ("nan", "-3", "0")),
+    *(("--log-mb", text) for text in ("inf", "nan", "-1")),
+]
+
+
 @pytest.fixture
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (tmp_path / "planted_link.py").write_text(LINK)
@@ -104,6 +113,9 @@ def test_a_dry_run_moves_nothing(path: Path, link: Any, capsys: pytest.CaptureFi
     assert "4, matched by name" in said
     assert "0.5 0.2" in said
     assert "stale" in said
+    assert "fixed: Ctrl-C STOPS" in said
+    assert "dead_man" not in said  # Fixed is always heard
+    assert "operator silent" not in said
     assert "tilt," not in said.split("rules on")[1].splitlines()[0]  # the toy has no attitude to watch
     assert link.Link.log == []
 
@@ -116,14 +128,63 @@ def test_a_dry_run_moves_nothing(path: Path, link: Any, capsys: pytest.CaptureFi
         (["--set", "gian=2"], "did you mean 'gain'"),
         (["--backend", "tensorrt"], "onnxruntime or numpy"),
         (["--rate", "10"], "raise it"),
+        *(([name, text], f"argument {name}: {text} is not") for name, text in NO_NUMBERS),
     ],
 )
-@pytest.mark.usefixtures("link")
-def test_errors_are_one_line(path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    path: Path, link: Any, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["run", str(path), "--driver", "planted_link:Link", *words]) == 2
+    assert link.Link.log == []  # nothing was opened
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_a_dry_run_with_a_person_lists_the_dead_man(
+    path: Path, link: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "robodistill_deploy.operators.keyboard", type("Module", (), {"Keyboard": Silent}))
+    assert cli.main(["run", str(path), "--driver", "planted_link:Link", "--operator", "keyboard", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "keyboard: SPACE STOPS" in said
+    assert "dead_man" in said
+    assert "operator silent 0.5 s" in said
+    assert link.Link.log == []
+
+
+class Silent(Fixed):
+    """A keyboard without a terminal."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__((0.0, 0.0))
+
+
+@pytest.mark.parametrize("word", ["lockstep=true", "speed=0.5"])
+def test_a_simulated_robot_that_keeps_other_time_is_not_run(
+    path: Path, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", str(path), "--driver", "sim", "--set", word, "--set", "task=go2_flat"]) == 2
+    said = capsys.readouterr().err
+    assert f"--set {word}: run keeps real time" in said
+    assert "robodistill check" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("link")
+def test_a_run_that_ends_before_the_policy_says_what_it_takes(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(path), "--driver", "planted_link:Link", "--seconds", "0.1", "--log", str(tmp_path / "a.mcap")]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "ended in passive, then damped and closed" in said
+    assert "the policy never ran: looking at the robot takes 1 s, standing up 0 s" in said
+    assert "give --seconds above 3" in said
+    assert cli.main(["replay", str(tmp_path / "a.mcap"), str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "the policy never ran" in said
+    assert "every bit" not in said
 
 
 @pytest.mark.slow
@@ -132,7 +193,8 @@ def test_runs_and_says_what_happened(path: Path, link: Any, capsys: pytest.Captu
     assert cli.main(words) == 0
     said = capsys.readouterr().out
     assert [line.split()[-1] for line in said.splitlines()[:2]] == ["passive", "ramp"]
-    assert "ended in policy" in said
+    assert "ended in policy, then damped and closed" in said
+    assert "never ran" not in said
     assert "\r" not in said  # no terminal, no live line
     assert (link.Link.log[0], link.Link.log[-1]) == ("open", "close")
 
@@ -156,6 +218,9 @@ def test_a_run_leaves_a_log_that_replays(
     assert cli.main(["replay", str(log), other]) == 2
     assert "name the file that drove the robot" in capsys.readouterr().err
     assert cli.main(["replay", str(log), other, "--any-policy"]) == 0
+    said = capsys.readouterr().out
+    assert f"digest {spec.digest[:12]}" in said
+    assert f"digest {load_policy(other).spec.digest[:12]}" in said
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def test_a_jump_becomes_a_slope(rig: Any, walking: FilterState) -> None:
     assert state.previous[HIP] == pytest.approx(0.1 + 60.0 * DT)
     assert [e.rule for e in said] == ["rate"]
     assert said[0].value == pytest.approx(0.5 / DT)
+    assert str(said[0]) == f"rate: target of 'hip' changes at {0.5 / DT:.4g} rad/s, limit 60"
     state, _, said = follow(rig, state, changed(rig, hip=0.6), 1)
     assert state.previous is not None
     assert state.previous[HIP] == pytest.approx(0.6)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robodistill.files import write_text
 from robodistill.report.html import chips, grid, how, note, plot, section, table
@@ -13,6 +15,7 @@ from robodistill.report.log import plots
 from robodistill.report.page import shell
 from robodistill.report.plots.base import duration
 from robodistill_deploy.blackbox.log import Log
+from robodistill_deploy.blackbox.row import Row
 from robodistill_deploy.errors import RobodistillError
 
 __all__ = ["render_log_page", "write_log_page"]
@@ -46,11 +49,39 @@ def _run(log: Log) -> str:
         "began": about.created,
         "length": duration(float(log.rows["stamp"][-1] - log.rows["stamp"][0])),
         "ticks": f"{len(log.rows)} of commands, {int(log.rows['policy_ran'].sum())} of the policy",
-        "missing": f"{log.dropped} ticks" if log.dropped else "none",
+        "missed by the runner": "{} times due for a command, {} for the policy".format(*missed(log)),
+        "dropped from the log": f"{log.dropped} ticks" if log.dropped else "none",
         "end": "closed" if log.complete else "cut off: the program was killed, or the disk was full",
         "trip": trip,
     }
     return section("run", "Run", table((), [(escape(name), escape(text)) for name, text in rows.items()]))
+
+
+def missed(log: Log) -> tuple[int, int]:
+    """Return how many times due for a command, and for the policy, passed without one.
+
+    Only between rows that follow one another: what was dropped from the log is another count. A late tick of the policy
+    sends a command, too: the run's own summary calls that time missed, this count does not.
+    """
+    rows, about = log.rows, log.about
+    ran = np.flatnonzero(rows["policy_ran"])
+    return (
+        _skipped(rows["due"], rows["sequence"], 1.0 / about.command_rate),
+        sum(
+            _skipped(rows["due"][own], np.arange(own.size), about.policy.interface.control_dt)
+            for own in np.split(ran, np.flatnonzero(_parted(rows, ran)) + 1)
+        ),
+    )
+
+
+def _parted(rows: Row, ran: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return between which ticks of the policy the log lacks rows."""
+    return np.diff(rows["sequence"][ran].astype(np.int64)) != np.diff(ran)
+
+
+def _skipped(due: NDArray[np.float64], sequence: NDArray[Any], period: float) -> int:
+    steps = np.rint(np.diff(due) / period).astype(np.int64)
+    return int(np.maximum(steps - 1, 0)[np.diff(sequence.astype(np.int64)) == 1].sum())
 
 
 def _events(log: Log) -> str:

@@ -175,7 +175,8 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = aoti_compile_and_package(program, package_path=f"{folder}/made.pt2", inductor_configs=_SETTINGS)
+        settings = dict(_SETTINGS)  # it writes its own into what it is given
+        made = aoti_compile_and_package(program, package_path=f"{folder}/made.pt2", inductor_configs=settings)
         os.replace(made, path)
 
 

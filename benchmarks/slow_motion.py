@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
 
-from robodistill_deploy.drivers.base import Command, Driver, Reading
+from robodistill_deploy.drivers.base import Driver, Reading, WrappedDriver
 
 
 class SlowClock:
@@ -30,26 +29,13 @@ class SlowClock:
             time.sleep(rest)
 
 
-class SlowDriver:
+class SlowDriver(WrappedDriver):
     """A driver whose readings are stamped on a ``SlowClock``."""
 
     def __init__(self, driver: Driver, speed: float) -> None:
-        self._driver, self._speed = driver, speed
+        super().__init__(driver)
+        self._speed = speed
         self._last: tuple[Reading, Reading] | None = None
-
-    @property
-    def joints(self) -> tuple[str, ...]:
-        """Return the robot's joints."""
-        return self._driver.joints
-
-    @property
-    def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the robot's signals."""
-        return self._driver.signals
-
-    def open(self) -> None:
-        """Connect."""
-        self._driver.open()
 
     def read(self) -> Reading | None:
         """Return the newest reading, the same object as long as it is the same."""
@@ -59,11 +45,3 @@ class SlowDriver:
         if self._last is None or self._last[0] is not reading:
             self._last = reading, dataclasses.replace(reading, stamp=self._speed * reading.stamp)
         return self._last[1]
-
-    def write(self, command: Command) -> None:
-        """Send ``command``."""
-        self._driver.write(command)
-
-    def close(self) -> None:
-        """Let go."""
-        self._driver.close()

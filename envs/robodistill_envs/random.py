@@ -47,22 +47,18 @@ class WorldRandom:
 
     def __init__(self, seed: int, num_envs: int, first: int = 0) -> None:
         worlds = torch.arange(first, first + num_envs, dtype=torch.int64)
-        self._keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
+        self.keys = _mix(_mix(worlds * _GOLDEN + seed) + seed)
+        """(n,) int64, all that tells the worlds apart; see ``with_keys``"""
         self._lanes: dict[tuple[tuple[str, int], ...], Tensor] = {}
-
-    @property
-    def keys(self) -> Tensor:
-        """Return (n,) int64, all that tells the worlds apart; see ``with_keys``."""
-        return self._keys
 
     def of(self, ids: Tensor) -> WorldRandom:
         """Return the random numbers of worlds ``ids`` alone."""
-        return self.with_keys(self._keys.index_select(0, ids))
+        return self.with_keys(self.keys.index_select(0, ids))
 
     def with_keys(self, keys: Tensor) -> WorldRandom:
         """Return the random numbers of the worlds with these ``keys``."""
         made = copy.copy(self)
-        made._keys = keys
+        made.keys = keys
         return made
 
     def _lane(self, *streams: tuple[str, int]) -> Tensor:
@@ -79,7 +75,7 @@ class WorldRandom:
 
     def uniforms(self, dims: Mapping[str, int], counter: Tensor) -> Tensor:
         """Return what ``uniform`` does for each stream and its dim, beside each other, from one pass."""
-        keys, lanes = self._keys, self._lane(*dims.items())
+        keys, lanes = self.keys, self._lane(*dims.items())
         if torch.compiler.is_exporting():  # numpy cannot be traced
             return (_hash(counter, keys, lanes) >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(1.0 / (1 << 24))
         # numpy: most draws are for a few worlds, and its calls cost a third of torch's
@@ -91,7 +87,7 @@ class WorldRandom:
     def normal(self, stream: str, counter: Tensor, dim: int) -> Tensor:
         """Return (n, dim) float32 standard normal numbers (Box-Muller, two per hash); in torch, to be compiled."""
         half = (dim + 1) // 2
-        bits = _hash(counter, self._keys, self._lane((stream, half)))
+        bits = _hash(counter, self.keys, self._lane((stream, half)))
         u = (bits >> 40).bitwise_and_(0xFFFFFF).to(torch.float32).add_(1.0).mul_(1.0 / ((1 << 24) + 1))
         angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi / (1 << 24))
         radius = u.log_().mul_(-2.0).sqrt_()

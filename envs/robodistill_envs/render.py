@@ -137,6 +137,7 @@ class _Canvas:
         self.option.sitegroup[:] = 0
 
     def draw(self, label: str) -> Frame:
+        """Return the scene as the camera sees it, with ``label`` in a corner."""
         self._gl.make_current()  # another canvas may have drawn since
         mujoco.mjr_render(self._rect, self.scene, self._context)
         if label:
@@ -209,6 +210,7 @@ class _View:
         self._started = False
 
     def follow(self, data: mujoco.MjData) -> None:
+        """Move the camera after a robot with a free base; another stands where it is."""
         if self._root is None:
             return
         target = data.xpos[self._root] - (0.0, 0.0, 0.08)  # a little low: the legs are part of the picture

@@ -151,6 +151,7 @@ class _Drawing:
         self._travelled = 0.0
 
     def draw(self, data: mujoco.MjData, text: str) -> Frame:
+        """Return the robot of ``data`` as bones, and its path from above."""
         skeleton = self._skeleton
         base, heading = skeleton.center, skeleton.fixed_heading
         if skeleton.root is not None:

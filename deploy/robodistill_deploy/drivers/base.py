@@ -88,3 +88,36 @@ class Driver(Protocol):
     def close(self) -> None:
         """Let go; a robot that hears nothing more must damp itself."""
         ...
+
+
+class WrappedDriver:
+    """A driver that stands before another one; what it does not do itself, that one does."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Return the other's."""
+        return self._driver.joints
+
+    @property
+    def signals(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the other's."""
+        return self._driver.signals
+
+    def open(self) -> None:
+        """Open the other one."""
+        self._driver.open()
+
+    def read(self) -> Reading | None:
+        """Return the other's newest reading."""
+        return self._driver.read()
+
+    def write(self, command: Command) -> None:
+        """Let the other one send ``command``."""
+        self._driver.write(command)
+
+    def close(self) -> None:
+        """Close the other one."""
+        self._driver.close()

@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+from abc import ABC, abstractmethod
 
 from robodistill_deploy.drivers.base import Remote
 from robodistill_deploy.operators import Operation
@@ -19,7 +20,7 @@ _LISTEN = 0.05
 _BYTES = 4096
 
 
-class DeviceOperator:
+class DeviceOperator(ABC):
     """What keyboard and gamepad share: freshness, arming, stop. A device that is gone is silent at once.
 
     While input is fresh it steers. Without, the command is the policy's default; after ``patience`` [s] without any
@@ -78,18 +79,18 @@ class DeviceOperator:
             self._heard = time.monotonic()
             self._take(data, self._heard)
 
+    @abstractmethod
     def _connect(self) -> int:
         """Return the descriptor to read from; a RobodistillError says what is missing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _disconnect(self, fd: int) -> None:
         """Give the descriptor back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, data: bytes, now: float) -> None:
         """Understand what was read at ``now`` [s]; in the thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _axes(self, t: float) -> tuple[float, float, float]:
         """Return forward, left and turn at ``t`` [s], each in [-1, 1]; zeros where input is not fresh."""
-        raise NotImplementedError

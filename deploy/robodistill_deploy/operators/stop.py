@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from robodistill_deploy.drivers.base import Command, Driver, Reading, Remote
+from robodistill_deploy.drivers.base import Command, Driver, Reading, Remote, WrappedDriver
 from robodistill_deploy.errors import RobodistillError
 
 SILENT = 0.02
@@ -34,7 +34,7 @@ class EmergencyStop:
         self.why = self.why or why
 
 
-class GuardedDriver:
+class GuardedDriver(WrappedDriver):
     """A driver that passes nothing but damping on once the stop is pressed.
 
     A thread of its own watches: a loop that hangs in the network or in a callback neither sends nor looks, so the guard
@@ -46,22 +46,13 @@ class GuardedDriver:
         self, driver: Driver, stop: EmergencyStop, watch: Callable[[Remote], object] | None = None
     ) -> None:
         """``watch`` looks at the robot's remote and presses ``stop`` if it says so; None without a remote."""
-        self._driver, self._stop, self._watch = driver, stop, watch
+        super().__init__(driver)
+        self._stop, self._watch = stop, watch
         self._damping: Command | None = None
         self._reads, self._writes = threading.Lock(), threading.Lock()
         self._read_at = self._written_at = 0.0
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-
-    @property
-    def joints(self) -> tuple[str, ...]:
-        """Return the driver's."""
-        return self._driver.joints
-
-    @property
-    def signals(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the driver's."""
-        return self._driver.signals
 
     def damp_with(self, damping: Command) -> None:
         """Say what stops this robot, before ``open``."""

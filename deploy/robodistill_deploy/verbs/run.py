@@ -11,7 +11,7 @@ Every tick goes into a log, logs/<time>_<robot>.mcap, for `robodistill-run repla
 Foxglove. It never makes a command late; --no-log does without.
 
   robodistill-run run policy.onnx --driver sim --command 0.5 0 0 --seconds 20
-  robodistill-run run policy.onnx --driver udp --set host=192.168.1.10 --operator gamepad
+  robodistill-run run policy.onnx --driver udp --set host=192.168.1.10 --set bind=0.0.0.0 --operator gamepad
   robodistill-run run policy.onnx --driver my_robot.link:Link --dry-run
 """
 

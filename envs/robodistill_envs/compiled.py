@@ -1,7 +1,7 @@
 """The functions a step is made of, compiled ahead of time: one C++ function each, not hundreds of operations.
 
 It pays where worlds are few and a run is long, for what it saves in a step hardly depends on their number
-(docs/benchmarks.md). Results differ from the uncompiled in the last bits. Compiling takes about a minute, once for
+(docs/benchmarks.md). Results differ from the uncompiled in the last bits. Compiling takes a minute, once for
 what the functions compute: each library is kept in the user's cache folder.
 """
 

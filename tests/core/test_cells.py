@@ -65,6 +65,15 @@ def test_reinforcement_learning_has_the_tasks_settings_whoever_learns() -> None:
     ]["epochs"]
 
 
+def test_reflections_and_a_squeeze_of_exploration_go_to_whoever_can_use_them() -> None:
+    squeeze = "teacher.method.phases.ppo.losses.entropy.final_weight=-0.02"
+    words = ("teacher.method.phases.ppo.mirror=0.5", squeeze)
+    alone, memory = (config_of(plan(name, TASK, 0, Budget(words=words))) for name in ("ppo_dr", "ppo_history"))
+    phases = [config["student"]["method"]["phases"]["ppo"] for config in (alone, memory)]
+    assert [phase.get("mirror", 0.0) for phase in phases] == [0.5, 0.0]  # with memory samples are whole worlds
+    assert [phase["losses"]["entropy"]["final_weight"] for phase in phases] == [-0.02, -0.02]
+
+
 EASY = "task.ranges={easy: {practice: true, reset: {joint_position: 0.1}}, hard: {reset: {joint_position: 0.5}}}"
 BONUS = 'teacher.method.shape={tall: {type: "robodistill.methods.bonus:approach", weight: 0.5, final_weight: 0.0, params: {group: sensors, element: 0, low: -1.0, high: 1.0}}}'  # noqa: E501
 

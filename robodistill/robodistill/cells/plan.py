@@ -141,6 +141,8 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
     model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))
     for name, phase in phases.items():
         words += [_word(f"student.method.phases.{name}.{key}", model[key]) for key in RL_PHASE if key in model]
+        if model.get("mirror") and phase.get("split") == "step":  # reflected samples have no history of their own
+            words.append(_word(f"student.method.phases.{name}.mirror", model["mirror"]))
         words += [*_entropy_words(name, phase, model), *_bound_words(name, phase, model)]
     return words
 
@@ -148,9 +150,9 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
 def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     """Return the recipe's weight of entropy where it has one, else nothing: the method's own stands."""
     theirs = model["losses"].get("entropy", {})
-    if "entropy" not in phase["losses"] or not theirs.get("weight"):
-        return []
     given = {k: theirs.get(k) for k in ("weight", "final_weight")}
+    if "entropy" not in phase["losses"] or not any(given.values()):
+        return []
     return [_word(f"student.method.phases.{name}.losses.entropy.{k}", v) for k, v in given.items()]
 
 

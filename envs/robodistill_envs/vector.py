@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robodistill_deploy.resolve import resolve
-from robodistill_envs.compiled import compiled, require_compiler
 from robodistill_envs.config import TaskConfig
-from robodistill_envs.draws import Draws, Start
+from robodistill_envs.draws import Draws
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.functions import bind
@@ -24,19 +21,13 @@ from robodistill_envs.interface import interface_of
 from robodistill_envs.model import build_model
 from robodistill_envs.observation import ObservationGroup
 from robodistill_envs.random import WorldRandom
-from robodistill_envs.tick import Outcome, Seen, Tick
+from robodistill_envs.step_functions import StepFunctions
+from robodistill_envs.tick import Outcome
 from robodistill_envs.world import World
 
 __all__ = ["Disturbances", "NonFiniteError", "Obs", "VecEnv"]
 
 Obs = dict[str, Tensor]
-_EPISODE = 1 << 20
-"""Random counters of an episode begin at ``episode * _EPISODE``."""
-_PUSH_FADE_S = 0.5
-_FADE = 0.2 * _PUSH_FADE_S
-_DIVERGED = "physics_diverged"
-_TICKS = ("action", "push", "steps")
-"""Rows of a world, beside internals, that move on before the physics."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +87,9 @@ class VecEnv:
         self.progress = 1.0
         self.before_reset: Callable[[], None] | None = None
         """Called in each step when the worlds stand where the action led them, before any reset."""
-        self._rewards = [(r.name, bind(r.type, r.params, f"reward {r.name!r}")) for r in task.rewards]
-        self._weights = torch.tensor([r.weight * task.control_dt for r in task.rewards])
-        self._lost = torch.tensor([not r.survives_divergence for r in task.rewards])
-        """Rewards that mean nothing where the physics diverged."""
-        self._terminations = [
-            (t.name, bind(t.type, t.params, f"termination {t.name!r}")) for t in task.terminations
-        ]
         self._effects = [bind(e.type, e.params, f"effect {e.name!r}") for e in task.effects]
-        self._internals = {
-            i.name: resolve(i.type)(i.dim, task.control_dt, **i.params) for i in task.internals
-        }
-        self._internal_start = {name: module.initial() for name, module in self._internals.items()}
-        parts = self.spec.actions
-        self._default, self._scale, self._lower, self._upper = (
-            torch.tensor([v for part in parts for v in getattr(part, field)], dtype=torch.float64)
-            for field in ("default", "scale", "lower", "upper")
-        )
+        self.functions = StepFunctions(task, self.spec, self.draws, self.groups)
+        self._internal_start = {name: module.initial() for name, module in self.functions.internals.items()}
         n = num_envs
         self.episode = torch.zeros(n, dtype=torch.int64)
         self.command_age = torch.zeros(n, dtype=torch.int64)
@@ -122,19 +99,13 @@ class VecEnv:
         self._before = (self.engine.state("qpos").clone(), self.engine.state("qvel").clone())
         self._all = torch.arange(n)
         self._has_joint_vel = "joint_vel" in {s.name for s in task.robot.sensors}
-        self._tick, self._outcome, self._start, self._look = self._ticked, self._judged, self._started, self._seen
-        self._compiles = compiles
         if compiles:
-            require_compiler()
-            ticks = (*_TICKS, *(f"internals.{name}" for name in self._internals))
-            self._tick = compiled(self.world, self._ticked, ticks)
-            self._outcome, self._look = compiled(self.world, self._judged), compiled(self.world, self._seen)
-            self._start = compiled(self.world, self._started, ())
+            self.functions.compile(self.world)
 
     @property
     def reward_names(self) -> list[str]:
         """Return the names of the reward terms, in order."""
-        return [name for name, _ in self._rewards]
+        return [name for name, _ in self.functions.rewards]
 
     @property
     def progress(self) -> float:
@@ -168,10 +139,10 @@ class VecEnv:
         episode = self.episode.index_select(0, ids).add_(1)
         self.episode.index_copy_(0, ids, episode)
         how = (not acts.parameters, not acts.reset)
-        start = self._start(world, self.random.of(ids), how, episode, self._size)
+        start = self.functions.start(world, self.random.of(ids), how, episode, self._size)
         world.set_parameters(ids, start.parameters)
         self.apply_parameters(ids)
-        self.engine.reset(ids, start.qpos, start.qvel, self._default.expand(len(ids), -1))
+        self.engine.reset(ids, start.qpos, start.qvel, self.functions.default.expand(len(ids), -1))
         for tensor in (world.action, world.last_action, world.push, self._sums, world.steps, self.command_age):
             tensor.index_fill_(0, ids, 0)
         for name, initial in self._internal_start.items():
@@ -185,11 +156,6 @@ class VecEnv:
             effect(self.engine, self.world, ids)
         if self._effects:
             self.engine.update_constants(ids)
-
-    def _started(
-        self, world: World, random: WorldRandom, how: tuple[bool, bool], episode: Tensor, size: Tensor
-    ) -> Start:
-        return self.draws.start(random, episode * _EPISODE, size, *how)
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -234,7 +200,7 @@ class VecEnv:
             world.last_joint_vel = world.true("joint_vel").clone()
         pushes = self.task.push is not None and self.disturbances.pushes
         clocks = (self.episode, self._push_in, self.command_age, self._size)
-        tick = self._tick(world, self.random, pushes, *clocks)
+        tick = self.functions.tick(world, self.random, pushes, *clocks)
         engine.state("ctrl").copy_(tick.targets)
         if pushes:
             if "kick" in tick.pushed:
@@ -244,60 +210,9 @@ class VecEnv:
         for kept, name in zip(self._before, ("qpos", "qvel"), strict=True):
             kept.copy_(engine.state(name))
 
-    def _ticked(
-        self, world: World, random: WorldRandom, pushes: bool, episode: Tensor, push_in: Tensor, age: Tensor,
-        size: Tensor,
-    ) -> Tick:  # fmt: skip
-        targets = torch.clamp(self._default + self._scale * world.action.double(), self._lower, self._upper)
-        pushed: dict[str, Tensor] = {}
-        if pushes:
-            pushed = {"push": world.push * 0.5 ** (self.task.control_dt / _FADE), "push_in": push_in - 1}
-            due = pushed["push_in"] <= 0
-            if self._is_any(due):
-                kick, wait = self.draws.push(random, episode * _EPISODE + world.steps, size)
-                pushed["push"] = torch.where(due.unsqueeze(1), kick, pushed["push"])
-                pushed["push_in"] = torch.where(due, wait, pushed["push_in"])
-                # adding -0.0 changes no bit
-                pushed["kick"] = kick.double().masked_fill_(~due.unsqueeze(1), -0.0)
-        internals = {name: module(world.internals[name], world.action) for name, module in self._internals.items()}
-        return Tick(targets, pushed, world.steps + 1, age + 1, internals)
-
-    def _is_any(self, due: Tensor) -> bool:
-        """Return whether anything is to be drawn; always, where what is drawn is compiled for all worlds alike."""
-        return self._compiles or bool(due.any())
-
     def _judge(self) -> Outcome:
         now = (self.engine.unstable(), self._sums, self.episode, self.command_age, self._size)
-        return self._outcome(self.world, self.random, None, *now)
-
-    def _judged(
-        self, world: World, random: WorldRandom, _: None, diverged: Tensor, sums: Tensor, episode: Tensor,
-        age: Tensor, size: Tensor,
-    ) -> Outcome:  # fmt: skip
-        causes = {name: function(world) for name, function in self._terminations}
-        causes[_DIVERGED] = diverged
-        terminated = world.terminated = functools.reduce(torch.logical_or, causes.values())
-        over = world.steps >= self.task.max_steps
-        rewards = torch.stack([function(world) for _, function in self._rewards], dim=1) * self._weights
-        # a world whose physics diverged was restarted by MuJoCo: what was measured there means nothing
-        rewards.masked_fill_(diverged.unsqueeze(1) & self._lost, 0.0)
-        reward = rewards.sum(dim=1)
-        asked: dict[str, Tensor] = {}
-        if self.task.command:
-            due = world.steps % round(self.task.command.hold_s / self.task.control_dt) == 0
-            if self._is_any(due):
-                command = self.draws.command(random, episode * _EPISODE + world.steps, size)
-                asked["command"] = torch.where(due.unsqueeze(1), command, world.command)
-                asked["age"] = age.masked_fill(due, 0)
-        return Outcome(
-            terminated, over & ~terminated, over | terminated, causes, rewards, reward, reward.sum(),
-            sums + rewards, asked,
-        )  # fmt: skip
-
-    def _seen(self, world: World, random: WorldRandom, noise: bool, episode: Tensor) -> Seen:
-        world.measure(random, episode * _EPISODE + world.steps, noise)
-        groups = {name: group(world) for name, group in self.groups.items()}
-        return Seen(groups, world.signals, sum((value.sum() for value in groups.values()), torch.zeros(())))
+        return self.functions.outcome(self.world, self.random, None, *now)
 
     def _observe(self, ended: _Ended | None = None) -> tuple[Obs, Tensor]:
         """Return every group of all worlds, then the rows of those that ended, as they stood then; and the sum."""
@@ -305,7 +220,7 @@ class VecEnv:
         if ended:
             world, random = world.joined(ended.world), random.of(torch.cat((self._all, ended.ids)))
             episode = torch.cat((episode, ended.episode))
-        seen = self._look(world, random, self.disturbances.noise, episode)
+        seen = self.functions.look(world, random, self.disturbances.noise, episode)
         signals = seen.signals
         self.world.signals = (
             {name: value[: self.num_envs] for name, value in signals.items()} if ended else signals

@@ -103,7 +103,7 @@ def test_observation_and_reward_are_the_suites_along_a_trajectory(name: str, mak
         for key, value in observed(name, env).items():
             there = np.atleast_1d(np.asarray(expected[key], np.float32))[: len(value)]
             assert value.numpy() == pytest.approx(there, rel=2e-3, abs=2e-3), key
-        (reward,) = (float(function(env.world)[0]) for _, function in env._rewards)  # pyright: ignore[reportPrivateUsage]
+        (reward,) = (float(function(env.world)[0]) for _, function in env.functions.rewards)
         assert reward == pytest.approx(other.task.get_reward(physics), abs=1e-4)
         rewards.append(reward)
     if name == "dmc_quadruped":
@@ -125,7 +125,7 @@ def test_sparse_rewards_switch_where_the_suites_do(name: str, bad: float, good: 
         data = other.physics.data
         state = [torch.tensor(np.array(v))[None] for v in (data.qpos, data.qvel, data.ctrl)]
         env.engine.reset(torch.tensor([0]), *state)
-        (reward,) = (float(function(env.world)[0]) for _, function in env._rewards)  # pyright: ignore[reportPrivateUsage]
+        (reward,) = (float(function(env.world)[0]) for _, function in env.functions.rewards)
         assert reward == expected == other.task.get_reward(other.physics)
 
 

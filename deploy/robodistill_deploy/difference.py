@@ -17,6 +17,8 @@ from robodistill_deploy.policy_file import open_policy_file
 _ABSENT = object()
 _KEYED_BY = ("name", "signal")
 """What tells the items of a list apart, so that a new item is one difference and not one for each behind it."""
+_LAST = ("provenance", "envelope")
+"""Parts of a spec that differ between any two trainings: told after what a robot would notice."""
 _NAMING = ("names", "elements", "joints")
 """Lists that name the numbers of the lists beside them."""
 
@@ -31,6 +33,7 @@ def differences(first: Path, second: Path) -> str:
     rows = [(path, _text(a), _text(b)) for path, a, b in _walk(specs[0], specs[1], "")]
     rows += [_ticks(kind, a, b) for kind, a, b in zip(("ticks", "sequence"), *recorded, strict=True) if a != b]
     rows += _graph(*(read_onnx(file.path.read_bytes()) for file in files))  # where zoo:<name> was found
+    rows.sort(key=lambda row: row[0].startswith(_LAST))  # stable
     return table(("what", str(first), str(second)), rows) + "\n" if rows else ""
 
 

@@ -11,14 +11,21 @@ from robodistill_deploy.runner import Record
 
 LIVE_HZ = 5.0
 """How often the live line is written anew."""
+REMINDER = 5.0
+"""[s] without being armed, after which it is said what arms"""
 
 
 class Status:
     """An observer. Events and changes of mode get a line of their own; the live line stays the last."""
 
-    def __init__(self, write: Callable[[str], object], *, live: bool) -> None:
-        """``write`` takes text as it is, with its line ends; ``live`` where it can go back to a line's begin."""
-        self._write, self._live = write, live
+    def __init__(
+        self, write: Callable[[str], object], *, live: bool, waits: str = "", remote: bool = False
+    ) -> None:
+        """``write`` takes text as it is, with its line ends; ``live`` where it can go back to a line's begin.
+
+        ``waits`` tells how a person arms the robot, ``remote`` whether with the robot's own remote.
+        """
+        self._write, self._live, self._waits, self._remote = write, live, waits, remote
         self._mode: Mode | None = None
         self._begin: float | None = None
         self._shown = -math.inf
@@ -34,6 +41,11 @@ class Status:
             self._line(f"{t:8.3f} s  {record.mode.value}")
         for event in record.events:
             self._line(f"{t:8.3f} s  {'TRIP ' if event.trip else ''}{event}")
+        if self._waits and t >= REMINDER and record.mode is Mode.PASSIVE:
+            absent = self._remote and record.reading is not None and record.reading.remote is None
+            missing = "; no reading brings a remote: turn it on, or take another --operator" if absent else ""
+            self._line(f"{t:8.3f} s  not armed yet: {self._waits}{missing}")
+            self._waits = ""
         if self._live and t - self._shown >= 1.0 / LIVE_HZ:
             self._shown = t
             self._write(f"\r\x1b[K{self.line(t, record)}")

@@ -130,6 +130,8 @@ def test_runtime_measures_a_tick_beside_a_bare_call(tmp_path: Path) -> None:
     for how in ("back_to_back", "paced"):
         assert 0.0 < row[how]["bare_p50_us"] <= row[how]["bare_p99_us"] <= row[how]["bare_p99.9_us"]
         assert row[how]["overhead_p50_us"] == pytest.approx(row[how]["tick_p50_us"] - row[how]["bare_p50_us"])
+        bound = row[how]["tick_p50_us"] - row[how]["bound_p50_us"]
+        assert row[how]["overhead_bound_p50_us"] == pytest.approx(bound)
     assert "memory_growth_mb" in row
 
 

@@ -20,6 +20,7 @@ from robodistill_deploy.drivers.base import Command
 from robodistill_deploy.drivers.sim import SimDriver
 from robodistill_deploy.policy_file import verify
 from robodistill_deploy.runtime import load_policy
+from robodistill_deploy.zoo import locate
 from robodistill_envs.simrobot.options import Robot
 from robodistill_envs.simrobot.robot import SimRobot
 
@@ -86,6 +87,17 @@ def test_check_finds_the_margin_of_a_robot_that_just_stands(student: Maker, tmp_
     assert (payload["survives"], payload["fails"]) == (1.0, 60.0)
     assert payload["why"] != ""
     assert (tmp_path / "check/margins.png").is_file()
+
+
+def test_check_takes_a_policy_of_the_zoo_and_writes_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    beside = sorted(locate("zoo:unitree_go2_flat").parent.iterdir())
+    words = ["driver=sim", "only=payload", "payload=1", "seconds=2", "bisect=0", "tracking=3"]
+    assert run_words(["zoo:unitree_go2_flat", *words]) == 0
+    assert json.loads((tmp_path / "check/margins.json").read_text())["digest"] == verify(locate("zoo:unitree_go2_flat"))
+    assert sorted(locate("zoo:unitree_go2_flat").parent.iterdir()) == beside
 
 
 def test_check_fails_a_policy_that_stands_where_it_should_walk(student: Maker, tmp_path: Path) -> None:

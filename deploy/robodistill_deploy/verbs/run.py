@@ -63,7 +63,7 @@ def add(verbs: Any) -> Callable[[argparse.Namespace], None]:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the driver")
     parser.add_argument("--seconds", type=_above_zero, default=math.inf, help="how long; without it, until Ctrl-C")
     parser.add_argument(
-        "--command", type=float, nargs="*", metavar="X", help="what to command all the time, in SI units"
+        "--command", type=_number, nargs="*", metavar="X", help="what to command all the time, in SI units"
     )
     parser.add_argument("--operator", default="fixed", metavar="NAME", help=f"{', '.join(OPERATORS)}")
     parser.add_argument("--device", metavar="FILE", help="of the gamepad, such as /dev/input/event5")
@@ -89,6 +89,14 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
         "--log-mb", type=_finite_above_zero, default=MAX_BYTES / 1e6, metavar="MB",
         help="largest size of the log (default 2147)",
     )  # fmt: skip
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        hint = "; the policy file comes before the options" if text.endswith(".onnx") or ":" in text else ""
+        raise argparse.ArgumentTypeError(f"{text} is not a number{hint}") from None
 
 
 def _above_zero(text: str) -> float:
@@ -123,7 +131,8 @@ def run(options: argparse.Namespace) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    status = Status(write, live=live)
+    waits = "" if options.operator == "fixed" else OPERATORS[options.operator]
+    status = Status(write, live=live, waits=waits, remote=options.operator == "remote")
     log: list[BlackBox] = []
 
     def observe(record: Record) -> None:

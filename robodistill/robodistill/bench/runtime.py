@@ -1,4 +1,8 @@
-"""What the robot's runtime costs: a tick with safety filter beside a bare call of onnxruntime, hot and paced."""
+"""What the robot's runtime costs: a tick with safety filter beside a bare call of onnxruntime, hot and paced.
+
+*Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation and of every robot stack that
+we know of; *bound* the cheapest call that Python can make, IO binding to fixed buffers, which the runtime itself uses.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,9 @@ _NOISE, _READINGS = 1e-5, 97
 _WARM_UP = 200
 _BLOCK = 100
 _SHARES = (0.5, 0.99, 0.999)
-Times = list[float]
+_KINDS = ("bare", "bound", "tick")
+Times = dict[str, list[float]]
+"""[s] of calls, by what was called"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class _Still:
 
 
 class _Pair:
-    """One policy twice: in the runner, and as a bare session bound to the same inputs."""
+    """One policy twice: in the runner, and as a session on the same inputs."""
 
     def __init__(self, path: Path) -> None:
         policy = load_policy(path)
@@ -118,28 +124,31 @@ class _Pair:
         feeds = {f"signal.{name}": np.array([value], np.float32) for name, value in first.items()}
         for state in self.spec.states:
             feeds[f"state.{state.name}"] = np.array(state.initial, np.float32).reshape(state.shape)
-        # as cheap as onnxruntime is called from Python: bound to fixed buffers, as the runtime's own is
         binding = session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
         for output in session.get_outputs():
             binding.bind_output(output.name)
-        self._call = partial(session.run_with_iobinding, binding)
+        self._calls = {
+            "bare": partial(session.run, None, feeds),
+            "bound": partial(session.run_with_iobinding, binding),
+            "tick": self._tick,
+        }
         for _ in range(_WARM_UP):
-            self.bare()
-            self.tick()
+            for kind in _KINDS:
+                self.time(kind)
 
-    def bare(self) -> float:
-        """Return the seconds of one bare call."""
-        begin = time.perf_counter()
-        self._call()
-        return time.perf_counter() - begin
-
-    def tick(self) -> float:
-        """Return the seconds of one tick: read, policy, safety, publish."""
-        self.still.advance()
-        begin = time.perf_counter()
+    def _tick(self) -> None:
+        """Read, policy, safety, publish."""
         self.runner.tick(self.still.t)
+
+    def time(self, kind: str) -> float:
+        """Return the seconds of one call of a kind."""
+        if kind == "tick":
+            self.still.advance()
+        call = self._calls[kind]
+        begin = time.perf_counter()
+        call()
         return time.perf_counter() - begin
 
     def check(self) -> None:
@@ -149,33 +158,34 @@ class _Pair:
             raise RobodistillError(f"bench runtime: the safety filter tripped, so nothing was measured: {trip}")
 
 
-def _hot(pair: _Pair, calls: int) -> tuple[Times, Times]:
-    bare: Times = []
-    tick: Times = []
-    while len(bare) < calls:
-        bare += [pair.bare() for _ in range(_BLOCK)]
-        tick += [pair.tick() for _ in range(_BLOCK)]
-    return bare, tick
+def _hot(pair: _Pair, calls: int) -> Times:
+    """Call back to back, block by block in turns."""
+    times: Times = {kind: [] for kind in _KINDS}
+    while len(times["tick"]) < calls:
+        for kind in _KINDS:
+            times[kind] += [pair.time(kind) for _ in range(_BLOCK)]
+    return times
 
 
-def _paced(pair: _Pair, calls: int) -> tuple[Times, Times]:
-    """Call once per control period, in turn: between two calls of a robot its caches cool down."""
-    bare: Times = []
-    tick: Times = []
+def _paced(pair: _Pair, calls: int) -> Times:
+    """Call once per control period, in turns: between two calls of a robot its caches cool down."""
+    times: Times = {kind: [] for kind in _KINDS}
     period, due = pair.spec.interface.control_dt, time.monotonic()
-    for i in range(2 * calls):
-        due += period
-        time.sleep(max(0.0, due - time.monotonic()))
-        (bare if i % 2 else tick).append(pair.bare() if i % 2 else pair.tick())
-    return bare, tick
+    for _ in range(calls):
+        for kind in _KINDS:
+            due += period
+            time.sleep(max(0.0, due - time.monotonic()))
+            times[kind].append(pair.time(kind))
+    return times
 
 
-def _row(name: str, bare: Times, tick: Times) -> dict[str, Any]:
+def _row(name: str, times: Times) -> dict[str, Any]:
     row: dict[str, Any] = {"policy": name}
-    for what, times in (("bare", bare), ("tick", tick)):
-        for share, value in zip(_SHARES, np.quantile(times, _SHARES), strict=True):
-            row[f"{what}_p{100 * share:g}_us"] = 1e6 * float(value)
+    for kind, found in times.items():
+        for share, value in zip(_SHARES, np.quantile(found, _SHARES), strict=True):
+            row[f"{kind}_p{100 * share:g}_us"] = 1e6 * float(value)
     row["overhead_p50_us"] = row["tick_p50_us"] - row["bare_p50_us"]
+    row["overhead_bound_p50_us"] = row["tick_p50_us"] - row["bound_p50_us"]
     return row
 
 
@@ -188,24 +198,26 @@ def _resident() -> int:
 def _growth(pair: _Pair, ticks: int) -> float:
     """Return by how many MB memory grew over ``ticks`` ticks, after a tenth as many to settle."""
     for _ in range(ticks // 10):
-        pair.tick()
+        pair.time("tick")
     before = _resident()
     for _ in range(ticks):
-        pair.tick()
+        pair.time("tick")
     return (_resident() - before) / 1e6
 
 
 def _say(say: Callable[[str], None], row: dict[str, Any], how: str) -> None:
-    figures = (" / ".join(f"{row[f'{what}_p{p}_us']:.0f}" for p in ("50", "99", "99.9")) for what in ("bare", "tick"))
-    bare, tick = figures
-    say(f"{row['policy']:<12} {how:<12} bare {bare}  tick {tick} us  overhead_p50={row['overhead_p50_us']:.0f} us")
+    figures = (
+        f"{kind} " + " / ".join(f"{row[f'{kind}_p{p}_us']:.0f}" for p in ("50", "99", "99.9")) for kind in _KINDS
+    )
+    overhead = f"overhead_p50={row['overhead_p50_us']:.0f} us, beside bound {row['overhead_bound_p50_us']:.0f}"
+    say(f"{row['policy']:<12} {how:<12} {'  '.join(figures)} us  {overhead}")
 
 
 def _measure(path: Path, name: str, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     pair = _Pair(path)
-    hot = _row(name, *_hot(pair, settings.calls))
+    hot = _row(name, _hot(pair, settings.calls))
     _say(say, hot, "back to back")
-    paced = _row(name, *_paced(pair, settings.paced))
+    paced = _row(name, _paced(pair, settings.paced))
     _say(say, paced, "paced")
     result: dict[str, Any] = {"policy": name, "back_to_back": hot, "paced": paced}
     if settings.ticks:
@@ -216,8 +228,8 @@ def _measure(path: Path, name: str, settings: Settings, say: Callable[[str], Non
 
 
 def measure(config: RunConfig, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return per policy the quantiles of a bare call and of a tick, in microseconds, and what they differ by."""
-    say("p50 / p99 / p99.9")
+    """Return per policy the quantiles of bare and bound calls and of a tick [us], and what they differ by."""
+    say("p50 / p99 / p99.9; bare: session.run with a dict, bound: IO binding, tick: the runtime with its safety filter")
     if settings.policy:
         rows = [_measure(Path(path), Path(path).stem, settings, say) for path in settings.policy]
     else:

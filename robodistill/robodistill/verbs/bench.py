@@ -11,6 +11,9 @@ Writes  nothing, or the figures with out=<file.json>; bench methods: its cells i
 Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
         compiled=auto           bench env: VecEnv with compile=true beside the plain one; auto: with a C++ compiler
+        policy=a.onnx,b.onnx    bench runtime: files to measure; unless given, one of every kind is made for the task
+        calls=3000  paced=250   bench runtime: calls back to back, and at the policy's own rate
+        ticks=0                 bench runtime: ticks over which memory must not grow; 0 leaves it out
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores
 
@@ -19,7 +22,8 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
         ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice
         jobs=1                  cells at once, each in a process with one thread
-        folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
+        folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on; bench
+                                runtime: where the files that it makes are kept and found again
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
 
 A round of `bench env` steps from the same state by the engine alone, in VecEnv and, where a C++ compiler is found, in

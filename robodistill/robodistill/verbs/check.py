@@ -15,7 +15,8 @@ payload, noise) until the robot no longer stands: it fell, its base sank below 6
 or its velocity's RMSE against the command is above 1.5 times the task's target.
 
 Reads   the file, and the configuration of the run whose folder it lies in; task=<name> elsewhere.
-Writes  check/margins.json, margins.png beside the file: how far from nominal it stands, and what ended it there.
+Writes  check/margins.json, margins.png beside the file (for zoo:<name> here): how far from nominal it stands, and
+        what ended it there.
 Exits with 1 when it does not even stand on the nominal robot.
 
 Keys    only=payload,noise      some of gain_up, gain_down, delay, friction, payload, noise
@@ -57,8 +58,9 @@ def run_words(words: list[str]) -> int:
     from robodistill.margins_output import margins_dict, margins_table, write_margins
     from robodistill.progress import Progress
     from robodistill_deploy.runtime import load_policy
+    from robodistill_deploy.zoo import PREFIX, locate
 
-    path = Path(words[0])
+    path = locate(words[0])
     pairs = [word.partition("=") for word in words[1:]]
     given = {key: value for key, _, value in pairs if key in _KEYS or key in SWEEPS}
     keys = {**_KEYS, **{key: value for key, value in given.items() if key in _KEYS}}
@@ -70,7 +72,8 @@ def run_words(words: list[str]) -> int:
     seconds, bisect, seed = _number("seconds", keys), int(_number("bisect", keys)), int(_number("seed", keys))
     policy = load_policy(path)
     rest = [word for word, pair in zip(words[1:], pairs, strict=True) if pair[0] not in given]
-    folder = Path(keys["out"]) if keys["out"] else path.parent / "check"
+    beside = Path() if words[0].startswith(PREFIX) else path.parent  # nothing is written into the package
+    folder = Path(keys["out"]) if keys["out"] else beside / "check"
     task = _write_task(folder, path, policy.spec.interface.task, rest)
     with Bench(policy, task, seconds, seed, _number("tracking", keys)) as bench:
         Progress.say("the whole procedure on the nominal robot, from lying")

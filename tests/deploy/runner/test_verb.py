@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from robodistill_deploy import cli
+from robodistill_deploy import cli, status
 from robodistill_deploy.driver_options import find_driver, make_driver
 from robodistill_deploy.errors import DriverError
 from robodistill_deploy.operators import Fixed
@@ -120,11 +120,31 @@ def test_a_dry_run_moves_nothing(path: Path, link: Any, capsys: pytest.CaptureFi
     assert link.Link.log == []
 
 
+@pytest.mark.usefixtures("link")
+@pytest.mark.parametrize(
+    ("operator", "told"),
+    [
+        ("remote", "not armed yet: L2 + B STOPS; START arms, the sticks steer; no reading brings a remote"),
+        ("fixed", ""),
+    ],
+)
+def test_a_robot_that_waits_for_its_operator_says_so_once(
+    path: Path, operator: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "REMINDER", 0.1)
+    words = ["run", str(path), "--driver", "planted_link:Link", "--operator", operator, "--seconds", "0.4", "--no-log"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert told in said
+    assert said.count("not armed yet") == bool(told)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--command", "1"], "has 1 numbers, the policy reads 2: vx, yaw_rate"),
         (["--command", "5", "0"], "vx 5 is outside what was trained, [-1, 1.5]"),
+        (["--command", "1", "p.onnx"], "p.onnx is not a number; the policy file comes before the options"),
         (["--set", "gian=2"], "did you mean 'gain'"),
         (["--backend", "tensorrt"], "onnxruntime or numpy"),
         (["--rate", "10"], "raise it"),

@@ -58,12 +58,12 @@ class Sweep:
 
 
 SWEEPS: Sweeps = {
-    "gain_up": Sweep("gain", "1", 1.0, (1.5, 2.5, 4.0)),
+    "gain_up": Sweep("gain", "1", 1.0, (1.5, 2.5, 4.0, 8.0)),
     "gain_down": Sweep("gain", "1", 1.0, (0.7, 0.45, 0.2)),
-    "delay": Sweep("delay", "s", 0.0, (0.02, 0.04, 0.08)),
-    "friction": Sweep("friction", "1", math.nan, (0.5, 0.25, 0.1)),
-    "payload": Sweep("payload", "kg", 0.0, (3.0, 6.0, 12.0)),
-    "noise": Sweep("noise", "of the task's", 0.0, (2.0, 4.0, 8.0)),
+    "delay": Sweep("delay", "s", 0.0, (0.02, 0.04, 0.08, 0.16)),
+    "friction": Sweep("friction", "1", math.nan, (0.5, 0.25, 0.1, 0.05)),
+    "payload": Sweep("payload", "kg", 0.0, (3.0, 6.0, 12.0, 24.0)),
+    "noise": Sweep("noise", "of the task's", 0.0, (2.0, 4.0, 8.0, 16.0)),
 }
 """Friction's nominal value is the task's."""
 

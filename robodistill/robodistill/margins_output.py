@@ -41,9 +41,13 @@ def margins_table(nominal: Trial, margins: Sequence[Margin]) -> Table:
     table = Table("perturbation", "stands up to", "falls at", "how", box=None, pad_edge=False)
     table.add_row("none, from lying", "yes" if nominal.stood else "no", "", nominal.why)
     for margin in margins:
-        fails = "beyond what was tried" if margin.fails is None else f"{margin.fails:g} {margin.unit}"
-        table.add_row(margin.name, f"{margin.survives:g} {margin.unit}", fails, margin.why)
+        fails = "beyond what was tried" if margin.fails is None else _level(margin, margin.fails)
+        table.add_row(margin.name, _level(margin, margin.survives), fails, margin.why)
     return table
+
+
+def _level(margin: Margin, value: float) -> str:
+    return f"{value:.3g}" if margin.unit == "1" else f"{value:.3g} {margin.unit}"
 
 
 def _plot(path: Path, margins: Sequence[Margin]) -> None:
@@ -56,12 +60,12 @@ def _plot(path: Path, margins: Sequence[Margin]) -> None:
         far = max(abs(t.level - margin.nominal) for t in margin.trials) or 1.0
         stands = abs(margin.survives - margin.nominal) / far
         axes.barh(row, stands, color="#12a37f")
-        label = f"{margin.survives:g} {margin.unit}"
+        label = _level(margin, margin.survives)
         if margin.fails is not None:
             falls = abs(margin.fails - margin.nominal) / far
             axes.barh(row, falls - stands, left=stands, color="#c9ced4")
             axes.barh(row, 1.05 - falls, left=falls, color="#d6455d")
-            label += f"; falls at {margin.fails:g}"
+            label += f"; falls at {margin.fails:.3g}"
         axes.text(0.01, row, label, va="center", fontsize=8)
     axes.set_yticks(range(len(margins)), [margin.name for margin in margins])
     axes.set_xticks([])

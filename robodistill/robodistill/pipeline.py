@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from robodistill.dependencies import differing, digest_of, givers, select
 from robodistill.files import claimed, writing
 from robodistill.records import StageRecord, copy_stage, read_record, recorded
 from robodistill.runs import RunFolder, another_configuration, differences, plain
@@ -25,8 +24,8 @@ _BEGIN = {
     "copied": "copied from the run to reuse",
 }
 
-FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline.reuse")
-"""Keys that may change between the sessions of one run: they do not change what it makes."""
+_TOLD = 3
+"""Differences to a run to reuse that are told."""
 
 StageFunction = Callable[[Any, RunFolder, Mapping[str, Any]], Mapping[str, Any]]
 """``(config, folder of the stage, inputs by name) -> outputs by name``.
@@ -121,11 +120,11 @@ def _go_through(
     functions: dict[str, StageFunction] = {}
     digests: dict[str, str] = {}
     for stage in pipeline.stages:
-        digests[stage.name] = _digest(stage, values, digests)
+        digests[stage.name] = digest_of(stage, values, digests)
     _take(pipeline, values, digests, run)
     done: dict[str, StageRecord] = {}
     for number, stage in enumerate(pipeline.stages, 1):
-        lacking = [giver for giver in _givers(stage) if giver not in done]
+        lacking = [giver for giver in givers(stage) if giver not in done]
         if lacking and stage.name == only:
             raise _lacking(stage.name, lacking[0], run)
         if lacking:
@@ -135,7 +134,8 @@ def _go_through(
             continue
         done[stage.name] = record
         if only in (None, stage.name):
-            announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}")
+            why = _why_ran(pipeline, stage, values, run) if record.origin == "ran" else ""
+            announce(f"[{number}/{len(pipeline.stages)}] {stage.name}: {_BEGIN[record.origin]}{why}")
         if record.status == "partial":
             # All at once: a typo in the last one shows now, and a finished run is shown without importing torch.
             functions = functions or {each.name: resolve(each.type) for each in pipeline.stages}
@@ -152,7 +152,7 @@ def _go_through(
 
 def _pruned(stage: StageConfig, values: Mapping[str, Any]) -> StageConfig:
     """Return the stage without the inputs that the configuration has no use for."""
-    unused = {name for name, key in stage.optional.items() if not _select(values, key, stage.name)}
+    unused = {name for name, key in stage.optional.items() if not select(values, key, stage.name)}
     inputs = {name: source for name, source in stage.inputs.items() if name not in unused}
     return replace(stage, inputs=inputs, optional={})
 
@@ -184,7 +184,7 @@ def _refuse_lacking(pipeline: PipelineConfig, only: str, run: RunFolder) -> None
     stages = {stage.name: stage for stage in pipeline.stages}
     if only not in stages:
         raise RobodistillError(unknown("stage", only, stages))
-    for giver in _givers(stages[only]):
+    for giver in givers(stages[only]):
         if not pipeline.reuse and read_record(run, giver) is None:
             raise _lacking(only, giver, run)
 
@@ -202,45 +202,30 @@ def _take(
         record = read_record(run, stage.name)
         if record is None or record.hash == digests[stage.name] or _left_nothing(record, run):
             continue
-        differing = differences(run.stage(stage.name).config(), values, FREE)
-        mine = [d for d in differing if not stage.uses or d.startswith(tuple(_with_seed(stage, values)))]
+        found, mine = differing(stage, run, values)
         hint = f" (pipeline.reuse={run.path.name} keeps what would be the same)"
         what = f"stage {stage.name!r} of {run.path}"
-        raise another_configuration(what, mine or differing or ["the list of stages"], hint)
+        raise another_configuration(what, mine or found or ["the list of stages"], hint)
     if not run.config_path.exists() or differences(run.config(), values):
         run.write_config(values)
+
+
+def _why_ran(pipeline: PipelineConfig, stage: StageConfig, values: dict[str, Any], run: RunFolder) -> str:
+    """Return why a stage that begins is not copied from the run to reuse, to be said once; empty without one."""
+    if pipeline.reuse is None:
+        return ""
+    other = RunFolder(run.path.parent / pipeline.reuse)
+    there = read_record(other, stage.name)
+    if there is None or there.status == "partial":
+        return f", {other.path} has no finished stage {stage.name!r}"
+    _, mine = differing(stage, other, values)
+    more = f" and {len(mine) - _TOLD} more" if len(mine) > _TOLD else ""
+    return f", not copied from {other.path}: {'; '.join(mine[:_TOLD]) or 'a stage before it differs'}{more}"
 
 
 def _left_nothing(record: StageRecord, run: RunFolder) -> bool:
     """Return whether a stage failed before its first checkpoint: then its name is still free."""
     return record.status == "partial" and not (run.stage(record.stage).path / "checkpoints").exists()
-
-
-def _digest(stage: StageConfig, values: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    """Return the hash of all that the stage's result depends on, the stages that feed it included."""
-    if stage.uses:
-        used = {key: _select(values, key, stage.name) for key in _with_seed(stage, values)}
-    else:
-        free = {name for name in FREE if "." not in name} | {"pipeline"}
-        used = {key: value for key, value in values.items() if key not in free}
-    feeding = {giver: digests[giver] for giver in _givers(stage)}
-    parts = {"type": stage.type, "uses": used, "inputs": stage.inputs, "from": feeding}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _with_seed(stage: StageConfig, values: Mapping[str, Any]) -> list[str]:
-    """Add the seed to what a stage uses: it costs nothing, and forgetting it would make all seeds one."""
-    return sorted({*stage.uses, *({"seed"} & set(values))})
-
-
-def _select(values: Mapping[str, Any], key: str, stage: str) -> Any:
-    node: Any = values
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            legal = node if isinstance(node, Mapping) else ()
-            raise RobodistillError(f"stage {stage!r} uses {key!r}: {unknown('key', part, legal)}")
-        node = node[part]
-    return node
 
 
 def _find(pipeline: PipelineConfig, stage: StageConfig, digest: str, run: RunFolder) -> StageRecord:
@@ -268,10 +253,6 @@ def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) 
     if record is not None:
         record.origin = "copied"
     return record
-
-
-def _givers(stage: StageConfig) -> list[str]:
-    return sorted({source.partition(".")[0] for source in stage.inputs.values()})
 
 
 def _check_outputs(pipeline: PipelineConfig, stage: StageConfig, outputs: Mapping[str, Any]) -> None:

@@ -293,6 +293,26 @@ def test_reusing_another_run_copies_what_would_be_the_same(
     assert toys.calls == ran
 
 
+def test_why_a_stage_is_not_copied_is_said(toys: Toys, tmp_path: Path) -> None:
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
+    reusing, lines = dataclasses.replace(PIPELINE, reuse="demo"), list[str]()
+    run_pipeline(reusing, Settings(lr=0.2, episodes=9), RunFolder(tmp_path / "other"), lines.append)
+    there = tmp_path / "demo"
+    assert lines == [
+        f"[1/3] teacher: begins, not copied from {there}: lr is 0.1 there, 0.2 here",
+        f"[2/3] export: begins, not copied from {there}: a stage before it differs",
+        f"[3/3] evaluate: begins, not copied from {there}: episodes is 8 there, 9 here",
+    ]
+    assert toys.calls == ["teach", "export", "evaluate"] * 2
+    lines.clear()
+    run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "started"), only="teacher")
+    run_pipeline(
+        dataclasses.replace(PIPELINE, reuse="started"), Settings(), RunFolder(tmp_path / "last"), lines.append
+    )
+    assert lines[0] == "[1/3] teacher: copied from the run to reuse"
+    assert lines[1] == f"[2/3] export: begins, {tmp_path / 'started'} has no finished stage 'export'"
+
+
 def test_a_run_folder_may_move(toys: Toys, tmp_path: Path) -> None:
     run_pipeline(PIPELINE, Settings(), RunFolder(tmp_path / "demo"))
     (tmp_path / "demo").rename(tmp_path / "moved")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robodistill.pipeline import FREE
+from robodistill.dependencies import FREE
 from robodistill.report.inputs import Inputs, load_inputs, mapping
 from robodistill.runs import RunFolder, flatten
 from robodistill_deploy.errors import RobodistillError, unknown

@@ -19,6 +19,7 @@ from robodistill.config import compose
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 
+ROOT = Path(__file__).parents[2]
 TASK = "cartpole_balance"
 SMALL = [
     "task.episode_s=0.4", "evaluate.episodes=8", "evaluate.bootstrap=20",
@@ -223,6 +224,56 @@ def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
     nothing = rows_of(cells, tmp_path / "elsewhere")
     assert [(row.rank, row.seeds) for row in nothing] == [(None, 0), (None, 0)]
     assert "not run yet" in as_markdown(nothing, {})
+
+
+# -- variants ----------------------------------------------------------------------------------
+
+VARIANTS = """
+as it is: {method: dagger}
+no head copied: {method: dagger, words: ["student.copy_head=false"]}
+"""
+
+
+def test_a_variant_is_a_row_of_its_own_and_shares_the_cell_of_the_method_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "variants.yaml"
+    path.write_text(VARIANTS)
+    first, second = cells_of(Settings((TASK,), variants=str(path), seeds=(0,)), ())
+    (plain,) = cells_of(Settings((TASK,), ("dagger",), seeds=(0,)), ())
+    assert [first.label, second.label, plain.label] == ["as it is", "no head copied", "dagger"]
+    assert first.name == plain.name != second.name
+    assert config_of(second)["student"]["copy_head"] is False
+    assert [row.method for row in rows_of([first, second], tmp_path)] == ["as it is", "no head copied"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file"),
+        ("- dagger", "write one line a variant"),
+        ("a: {method: [", "variants=.*expected"),
+        ("a: {methd: dagger}", "methd"),
+        ("a: {method: daggr}", "did you mean 'dagger'"),
+        ("a: {method: dagger, words: ['student.copy_heat=true']}", "copy_heat"),
+    ],
+)
+def test_wrong_variants_are_refused_before_anything_runs(text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "variants.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RobodistillError, match=message):
+        cells_of(Settings((TASK,), variants=str(path), seeds=(0,)), ())
+
+
+def test_methods_and_variants_exclude_each_other() -> None:
+    with pytest.raises(RobodistillError, match="exclude each other"):
+        Settings((TASK,), ("dagger",), variants="x.yaml")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_ablations_fit_a_toy_and_a_robot(path: Path) -> None:
+    cells = cells_of(Settings((TASK, "go2_flat"), variants=str(path), seeds=(0,)), ())
+    assert len({cell.name for cell in cells}) == len(cells) >= 6
 
 
 # -- run ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from robodistill.cells.perform import cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of, plan
 from robodistill.cells.table import rows_of
+from robodistill.cells.variants import Variant, of_methods, read_variants
 from robodistill.cells.write import write_results
 from robodistill.config import FOLDER_KEY, groups
 from robodistill.runs import provenance
@@ -22,7 +23,9 @@ class Settings:
 
     tasks: tuple[str, ...]
     methods: tuple[str, ...] = ()
-    """Empty: every method of the tree."""
+    """Empty: every method of the tree that trains a student."""
+    variants: str = ""
+    """A YAML file of methods with some of their keys changed, in place of ``methods``."""
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 0
     """Environment steps of a cell; 0 is what the recipe gives teacher and student together."""
@@ -39,6 +42,8 @@ class Settings:
         """Refuse values out of range."""
         if self.jobs < 1 or self.steps < 0:
             raise RobodistillError("bench methods: jobs must be at least 1, steps at least 0")
+        if self.methods and self.variants:
+            raise RobodistillError("bench methods: methods= and variants= exclude each other; leave one out")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise RobodistillError(f"bench methods: seeds must differ, and be at least one, got {list(self.seeds)}")
 
@@ -50,9 +55,22 @@ def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
     for task in settings.tasks:
         if task not in there["task"]:
             raise RobodistillError(f"bench methods: {unknown('task', task, there['task'])}")
-    budget = Budget(settings.steps, settings.ranges, tuple(words))
-    methods = methods_of(settings.methods, there["method"])
-    return [plan(m, t, s, budget) for s in settings.seeds for t in settings.tasks for m in methods]
+    variants = _variants(settings, there["method"])
+    budgets = {
+        name: Budget(settings.steps, settings.ranges, (*words, *variant.words)) for name, variant in variants.items()
+    }
+    return [
+        plan(variant.method, task, seed, budgets[name], name)
+        for seed in settings.seeds for task in settings.tasks for name, variant in variants.items()
+    ]  # fmt: skip
+
+
+def _variants(settings: Settings, known: Mapping[str, Path]) -> dict[str, Variant]:
+    if not settings.variants:
+        return of_methods(methods_of(settings.methods, known))
+    found = read_variants(Path(settings.variants))
+    methods_of([variant.method for variant in found.values()], known)  # an unknown one is an error
+    return found
 
 
 def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:

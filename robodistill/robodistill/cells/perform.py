@@ -40,7 +40,7 @@ def cell_job(cell: Cell, folder: Path) -> Job:
         "pipeline", *cell.words, f"run={cell.name}", f"runs_dir={folder / 'cells'}", "threads=1", "quiet=true",
         f"pipeline.reuse={reuse}",
     )  # fmt: skip
-    return Job(f"{cell.task}, seed {cell.seed}, {cell.method}", words, folder / "cells" / cell.name)
+    return Job(f"{cell.task}, seed {cell.seed}, {cell.label}", words, folder / "cells" / cell.name)
 
 
 def perform(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> list[Job]:

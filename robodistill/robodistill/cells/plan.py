@@ -44,6 +44,8 @@ class Cell:
     """A method on a task with a seed."""
 
     method: str
+    label: str
+    """What the table calls it: the method, or a variant of it."""
     task: str
     seed: int
     words: tuple[str, ...] = field(repr=False)
@@ -84,10 +86,13 @@ def _trains_student(name: str, known: Mapping[str, Path]) -> bool:
     return "student" in read.get("networks", {}) or any(_trains_student(other, known) for other in derived_from)
 
 
-def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
-    """Return a cell; a configuration that does not fit is an error here, before anything runs."""
-    chosen = [f"task={task}", f"method@student.method={method}", f"seed={seed}", "pipeline=measure", *budget.words]
-    before = _composed(chosen)
+def plan(method: str, task: str, seed: int, budget: Budget, variant: str = "") -> Cell:
+    """Return a cell; a configuration that does not fit is an error here, before anything runs.
+
+    ``variant`` is the name in the table of a method that ``budget.words`` change.
+    """
+    chosen = [f"task={task}", f"method@student.method={method}", f"seed={seed}", "pipeline=measure"]
+    before = _composed([*chosen, *budget.words])
     student = before["student"]["method"]
     if "student" not in student.get("networks", {}):
         raise RobodistillError(f"method {method!r} trains no student; leave it out of methods=")
@@ -99,9 +104,8 @@ def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
     decode(RunConfig, composed)
     parts = {key: value for key, value in composed.items() if key not in _FREE}
     teacher = {key: composed[key] for key in ("task", "teacher", "seed")}
-    return Cell(
-        method, task, seed, tuple(words), bool(student.get("needs_teacher")), _digest(parts), _digest(teacher)
-    )
+    needs_teacher = bool(student.get("needs_teacher"))
+    return Cell(method, variant or method, task, seed, tuple(words), needs_teacher, _digest(parts), _digest(teacher))
 
 
 def _composed(words: Sequence[str]) -> dict[str, Any]:

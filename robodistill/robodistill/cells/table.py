@@ -36,6 +36,7 @@ class Row:
 
     task: str
     method: str
+    """Or the variant"""
     seeds: int
     """Finished cells"""
     failures: tuple[str, ...]
@@ -82,8 +83,8 @@ def rows_of(cells: Sequence[Cell], folder: Path) -> list[Row]:
     for task in dict.fromkeys(cell.task for cell in cells):
         mine = [cell for cell in cells if cell.task == task]
         found = [
-            _row(task, method, [c for c in mine if c.method == method], folder)
-            for method in dict.fromkeys(cell.method for cell in mine)
+            _row(task, label, [c for c in mine if c.label == label], folder)
+            for label in dict.fromkeys(cell.label for cell in mine)
         ]
         rows += _ranked(found)
     return rows

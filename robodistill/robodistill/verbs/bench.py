@@ -18,6 +18,8 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         threads=2               of physics and torch; 0 is all cores
 
         tasks=a,b  methods=c,d  bench methods: what to measure; without methods= all that train a student
+        variants=<file.yaml>    bench methods: methods with some keys changed, name: {method: ..., words: [...]}, a row
+                                each; benchmarks/ablations has some
         seeds=0,1,2             training seeds; three or more give intervals
         steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
         ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice

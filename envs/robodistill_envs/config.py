@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from robodistill_deploy.errors import SpecError
+from robodistill_deploy.errors import SpecError, unknown
 from robodistill_deploy.spec import ActionKind, Source
-from robodistill_envs.motor_config import DAMPING, FRICTION, MotorConfig
+from robodistill_envs.motor_config import DAMPING, FRICTION, LISTS, MotorConfig
 
 
 def spread(values: tuple[float, ...], count: int, what: str) -> tuple[float, ...]:
@@ -101,6 +101,30 @@ class RobotConfig:
     """What to leave out of the model file, as ``<kind>:<pattern>``: ``body:ball``, ``geom:wall_*``, ``sensor:*``."""
     own_actuators: bool = False
     """Actions drive the model file's own actuators, and name these; else one is added to each joint that they name."""
+
+    def __post_init__(self) -> None:
+        """Refuse motors whose numbers do not fit the actions, or a line that ends before it begins."""
+        for name in LISTS:
+            self.motor_values(name)
+        for joint, (corner, end) in self.torque_speed_lines.items():
+            if not corner < end:
+                raise SpecError(f"joint {joint!r}: motors.corner_speed {corner} is not below the no-load speed {end}")
+
+    def motor_values(self, name: str) -> tuple[float, ...]:
+        """Return a list of ``motors`` with one value per actuated joint, or () if it is empty."""
+        values = getattr(self.motors, name)
+        count = sum(len(action.names) for action in self.actions)
+        return spread(values, count, f"robot {self.name!r}: motors.{name}") if values else ()
+
+    @property
+    def torque_speed_lines(self) -> dict[str, tuple[float, float]]:
+        """Return joint -> (corner, no-load speed) [rad/s] of the motors that have such a line."""
+        if not self.motors.torque_speed:
+            return {}
+        names = [name for action in self.actions for name in action.names]
+        limits = [v for a in self.actions for v in spread(a.velocity_limit, len(a.names), "velocity_limit")]
+        no_load = self.motor_values("no_load_speed") or tuple(limits)
+        return dict(zip(names, zip(self.motor_values("corner_speed"), no_load, strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -344,8 +368,12 @@ class TaskConfig:
     """Conditions other than those of training, by name, for ``evaluate.ranges``."""
 
     def __post_init__(self) -> None:
-        """Add what the robot's motors draw; refuse a control step that is no whole number of physics steps."""
+        """Add what the robot's motors draw; refuse signals of no sensor and a control step of broken physics steps."""
         self._add_motor_parameters()
+        sensors = [sensor.name for sensor in self.robot.sensors]
+        for name in self.signals:
+            if name not in sensors:
+                raise SpecError(f"task {self.name!r}: signals: {unknown('sensor', name, sensors)}")
         for name, value in (("physics.timestep", self.physics.timestep), ("episode_s", self.episode_s)):
             if not value > 0.0:
                 raise SpecError(f"task {self.name!r}: {name} must be above 0, got {value}")

@@ -14,7 +14,7 @@ import robodistill_envs
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_envs.config import ActionConfig, SensorConfig, TaskConfig, spread
 from robodistill_envs.motor_config import MotorConfig
-from robodistill_envs.motors import ROTOR, add_motor, motor_values, motors_of, set_dc_motor
+from robodistill_envs.motors import ROTOR, add_motor, motors_of, set_dc_motor
 
 FLOOR = "floor"
 MAX_DELAY_S = 0.03
@@ -138,7 +138,7 @@ def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) 
     kp, kd = spread(action.kp, count, "kp"), spread(action.kd, count, "kd")
     effort = spread(action.effort_limit, count, "effort_limit")
     joints = [joint.name for joint in spec.joints]
-    motors, lines = motors_of(task.robot), _torque_speed_lines(task)
+    motors, lines = motors_of(task.robot), task.robot.torque_speed_lines
     if action.kind not in ("joint_position", "joint_effort"):
         raise SpecError(
             f"action {action.name!r}: the simulator drives joint_position and joint_effort, not {action.kind}"
@@ -158,16 +158,6 @@ def _add_actuators(spec: mujoco.MjSpec, action: ActionConfig, task: TaskConfig) 
         if task.delayed:
             actuator.nsample = _samples(task)
             actuator.delay = task.physics.timestep
-
-
-def _torque_speed_lines(task: TaskConfig) -> dict[str, tuple[float, float]]:
-    """Return joint -> (corner, no-load speed) [rad/s] of the motors that have such a line."""
-    if not task.robot.motors.torque_speed:
-        return {}
-    names = [name for action in task.robot.actions for name in action.names]
-    limits = [v for a in task.robot.actions for v in spread(a.velocity_limit, len(a.names), "velocity_limit")]
-    no_load = motor_values(task.robot, "no_load_speed") or tuple(limits)
-    return dict(zip(names, zip(motor_values(task.robot, "corner_speed"), no_load, strict=True), strict=True))
 
 
 def _add_sensors(

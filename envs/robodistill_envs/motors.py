@@ -38,13 +38,6 @@ _STIFF = [0.99, 0.99, 0.001, 0.5, 2.0]
 in one time constant. Nearer to 1 the solver of MuJoCo 3.14 now and then lets a held joint slip by milliradians."""
 
 
-def motor_values(robot: RobotConfig, field: str) -> tuple[float, ...]:
-    """Return a list of ``robot.motors`` with one value per actuated joint, or () if it is empty."""
-    values = getattr(robot.motors, field)
-    count = sum(len(action.names) for action in robot.actions)
-    return spread(values, count, f"robot {robot.name!r}: motors.{field}") if values else ()
-
-
 @dataclass(frozen=True)
 class Motor:
     """The numbers of one motor; None where the model file's hold."""
@@ -59,7 +52,7 @@ def motors_of(robot: RobotConfig) -> dict[str, Motor]:
     """Return joint -> motor."""
     names = [name for action in robot.actions for name in action.names]
     columns = [
-        motor_values(robot, field) or (None,) * len(names)
+        robot.motor_values(field) or (None,) * len(names)
         for field in ("backlash", "friction", "damping", "armature")
     ]
     return {
@@ -114,10 +107,6 @@ def set_dc_motor(actuator: Any, action: ActionConfig, i: int, line: tuple[float,
     count = len(action.names)
     corner, no_load = line
     effort = spread(action.effort_limit, count, "effort_limit")[i]
-    if no_load <= corner:
-        raise SpecError(
-            f"joint {action.names[i]!r}: motors.corner_speed {corner} is not below the no-load speed {no_load}"
-        )
     if action.kind == "joint_position":
         gains = spread(action.kp, count, "kp")[i], spread(action.kd, count, "kd")[i]
         takes = mujoco.mjtCtrlInput.mjINPUT_POS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from robodistill.config import FOLDER_KEY, TREE, ConfigError, groups
@@ -21,14 +23,11 @@ def listing(words: Sequence[str], tree: str = TREE) -> str:
 
 
 def description(file: Path) -> str:
-    """Return the first comment line of a YAML file that says something to people."""
-    for line in file.read_text().splitlines():
-        text = line.lstrip("# ").strip()
-        if text and not line.startswith("#"):
-            return ""
-        if text and not text.startswith("@package"):
-            return text
-    return ""
+    """Return the first sentence of the comment that a YAML file begins with."""
+    lines = file.read_text().splitlines()
+    begins = takewhile(lambda line: line.startswith("#") or not line.strip(), lines)
+    said = " ".join(text for line in begins if (text := line.lstrip("# ").strip()) and not text.startswith("@package"))
+    return re.split(r"(?<=\.) (?=[A-Z])", said)[0].removesuffix(".")
 
 
 def _group(name: str, found: Mapping[str, object]) -> str:

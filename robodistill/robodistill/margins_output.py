@@ -13,6 +13,8 @@ from robodistill.margins import Margin, Trial
 if TYPE_CHECKING:
     from rich.table import Table
 
+_COLORS = {"stands": "#0b7a5e", "not tried": "#c9ced4", "fell, or was stopped": "#d6455d"}
+
 
 def margins_dict(nominal: Trial, margins: Sequence[Margin], **about: Any) -> dict[str, Any]:
     """Return what margins.json holds."""
@@ -38,7 +40,7 @@ def margins_table(nominal: Trial, margins: Sequence[Margin]) -> Table:
     """Return the table that the terminal shows."""
     from rich.table import Table
 
-    table = Table("perturbation", "stands up to", "falls at", "how", box=None, pad_edge=False)
+    table = Table("perturbation", "stands up to", "ends at", "how", box=None, pad_edge=False)
     table.add_row("none, from lying", "yes" if nominal.stood else "no", "", nominal.why)
     for margin in margins:
         fails = "beyond what was tried" if margin.fails is None else _level(margin, margin.fails)
@@ -53,22 +55,25 @@ def _level(margin: Margin, value: float) -> str:
 def _plot(path: Path, margins: Sequence[Margin]) -> None:
     """Draw one bar a perturbation: green where it stands, grey where nobody knows, red from where it falls."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(8.0, 0.6 + 0.55 * max(1, len(margins))), layout="constrained")
+    figure = Figure(figsize=(8.0, 0.9 + 0.55 * max(1, len(margins))), layout="constrained")
     axes = figure.subplots()
     for row, margin in enumerate(margins):
         far = max(abs(t.level - margin.nominal) for t in margin.trials) or 1.0
         stands = abs(margin.survives - margin.nominal) / far
-        axes.barh(row, stands, color="#12a37f")
+        axes.barh(row, stands, color=_COLORS["stands"])
         label = _level(margin, margin.survives)
         if margin.fails is not None:
             falls = abs(margin.fails - margin.nominal) / far
-            axes.barh(row, falls - stands, left=stands, color="#c9ced4")
-            axes.barh(row, 1.05 - falls, left=falls, color="#d6455d")
-            label += f"; falls at {margin.fails:.3g}"
-        axes.text(0.01, row, label, va="center", fontsize=8)
+            axes.barh(row, falls - stands, left=stands, color=_COLORS["not tried"])
+            axes.barh(row, 1.05 - falls, left=falls, color=_COLORS["fell, or was stopped"])
+            label += f"; ends at {margin.fails:.3g}"
+        axes.text(0.01, row, label, va="center", fontsize=9, color="white", fontweight="bold")
     axes.set_yticks(range(len(margins)), [margin.name for margin in margins])
     axes.set_xticks([])
     axes.set_xlabel("distance from nominal, share of the largest level tried")
     axes.invert_yaxis()
+    handles = [Patch(color=color, label=label) for label, color in _COLORS.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
     figure.savefig(path, dpi=120)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from robodistill.dependencies import differing, digest_of, givers, select
@@ -190,7 +191,8 @@ def _refuse_lacking(pipeline: PipelineConfig, only: str, run: RunFolder) -> None
 
 
 def _lacking(only: str, giver: str, run: RunFolder) -> RobodistillError:
-    again = f"`robodistill pipeline run={run.path.name}` does all that is missing"
+    home = "" if run.path.parent == Path("runs") else f" runs_dir={run.path.parent}"
+    again = f"`robodistill pipeline run={run.path.name}{home}` does all that is missing"
     return RobodistillError(f"{only} needs {giver}, which is not done in {run.path}; {again}")
 
 
@@ -233,9 +235,10 @@ def _find(pipeline: PipelineConfig, stage: StageConfig, digest: str, run: RunFol
     record = read_record(run, stage.name)
     if record is None:
         return _copied(pipeline.reuse, stage, digest, run) or StageRecord(stage.name, digest)
-    return (
-        record if record.whole() else StageRecord(stage.name, digest, wall_s=record.wall_s, origin="resumed")
-    )
+    if record.whole():
+        return record
+    begun = "ran" if _left_nothing(record, run) else "resumed"
+    return StageRecord(stage.name, digest, wall_s=record.wall_s, origin=begun)
 
 
 def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) -> StageRecord | None:

@@ -11,6 +11,14 @@ from robodistill.config import ConfigError, groups
 from robodistill.listing import description, listing, plural
 
 
+def test_a_description_is_the_first_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("# @package _global_\n# A walk (Wang et al. 2024): teacher and\n# student. Then more\nname: a\n")
+    assert description(file) == "A walk (Wang et al. 2024): teacher and student"
+    file.write_text("name: a\n# A comment\n")
+    assert description(file) == ""
+
+
 def test_every_choice_of_the_tree_is_listed_and_described() -> None:
     shown = listing([])
     found = groups()

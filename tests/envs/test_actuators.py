@@ -292,9 +292,9 @@ def test_what_does_not_fit_is_named(load_task: LoadTask) -> None:
         return replace(task, robot=replace(task.robot, motors=replace(task.robot.motors, **values)))
 
     with pytest.raises(SpecError, match=r"corner_speed 40\.0 is not below"):
-        build_model(motors(torque_speed=True, corner_speed=(40.0,)))
+        motors(torque_speed=True, corner_speed=(40.0,))
     with pytest.raises(SpecError, match=r"motors\.backlash: expected 1 or 12 values, got 2"):
-        build_model(motors(backlash=(0.1, 0.2)))
+        motors(backlash=(0.1, 0.2))
     with pytest.raises(SpecError, match="negative"):
         motors(friction=(-1.0,))
     with pytest.raises(SpecError, match="no range of factors"):
@@ -304,6 +304,11 @@ def test_what_does_not_fit_is_named(load_task: LoadTask) -> None:
     lab = load_task("pendulum_swingup")
     with pytest.raises(SpecError, match="draws dof_damping itself"):
         replace(lab, robot=replace(lab.robot, motors=MotorConfig(damping_scale=(0.5, 2.0))))
+
+
+def test_resolution_of_a_sensor_that_is_not_there_is_refused(load_task: LoadTask) -> None:
+    with pytest.raises(SpecError, match="unknown sensor 'joint_pso': did you mean 'joint_pos'"):
+        load_task("go2_flat", "+task.signals.joint_pso.quantum=0.01")
 
 
 def test_a_saved_task_draws_what_its_motors_say_now(load_task: LoadTask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from robodistill.report.compare.figures import Comparison, Spread, VariantFigures, ranking
@@ -86,11 +87,20 @@ def result(found: Comparison) -> str:
     return section("result", counted, body + grid(figures, "maps more") + more)
 
 
+def _alone(found: Comparison, ranked: Sequence[int]) -> str:
+    """Say what there is where nothing can be compared."""
+    if not ranked:
+        return "No run has an evaluated student yet; the curves show what there is."
+    student = found.variants[ranked[0]].returns["student"]
+    runs = f"{len(student.values)} runs" if len(student.values) > 1 else "one run"
+    return f"One variant has an evaluated student: it returns {student.estimate.text} over {runs}."
+
+
 def _sentence(found: Comparison) -> str:
     """Say in words which student is ahead, and whether its lead can be told from chance."""
     ranked = ranking(found.variants)
     if len(ranked) < 2:
-        return "Fewer than two variants have an evaluated student; the curves show what there is."
+        return _alone(found, ranked)
     best, second = ranked[:2]
     first = found.variants[best].returns["student"]
     text = f"The students of <strong>{letter(best)}</strong> return the most, {first.estimate.text} on average"

@@ -38,8 +38,9 @@ def training(inputs: Inputs) -> str:
     body = main or note("No episode has ended yet: the log holds no return.")
     body += legend(inputs.metrics) + grid(common, "plots") + grid(own, "plots more")
     body += how(
-        "All against environment steps. Lengths and speed should rise and early ends fall; a loss that grows, or a "
-        "KL that leaves its goal, is where to look."
+        "All against environment steps. Returns should rise and early ends fall; a loss of imitation should fall. The "
+        "losses of reinforcement learning tell little: surrogate and entropy rise as the policy grows sure. A KL that "
+        "leaves its goal for long, or a value loss that keeps growing, is where to look."
     )
     rest = grid((_small(inputs, key, key) for key in _others(inputs)), "plots")
     return section("training", title, body + (details("All other logged figures", rest) if rest else ""))

@@ -235,10 +235,9 @@ def _find(pipeline: PipelineConfig, stage: StageConfig, digest: str, run: RunFol
     record = read_record(run, stage.name)
     if record is None:
         return _copied(pipeline.reuse, stage, digest, run) or StageRecord(stage.name, digest)
-    if record.whole():
-        return record
-    begun = "ran" if _left_nothing(record, run) else "resumed"
-    return StageRecord(stage.name, digest, wall_s=record.wall_s, origin=begun)
+    return (
+        record if record.whole() else StageRecord(stage.name, digest, wall_s=record.wall_s, origin="resumed")
+    )
 
 
 def _copied(reuse: str | None, stage: StageConfig, digest: str, run: RunFolder) -> StageRecord | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robodistill.config import groups
-from robodistill_deploy.errors import SpecError
+from robodistill_deploy.errors import RobodistillError, SpecError
 from robodistill_envs.config import TaskConfig, spread
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import build_model
@@ -307,7 +307,7 @@ def test_what_does_not_fit_is_named(load_task: LoadTask) -> None:
 
 
 def test_resolution_of_a_sensor_that_is_not_there_is_refused(load_task: LoadTask) -> None:
-    with pytest.raises(SpecError, match="unknown sensor 'joint_pso': did you mean 'joint_pos'"):
+    with pytest.raises(RobodistillError, match="unknown sensor 'joint_pso': did you mean 'joint_pos'"):
         load_task("go2_flat", "+task.signals.joint_pso.quantum=0.01")
 
 

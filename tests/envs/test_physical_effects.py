@@ -46,7 +46,8 @@ def column(values: tuple[float, ...], action: ActionConfig) -> Tensor:
 def slide(task: TaskConfig, folder: Path, friction: Tensor, slope: float, priority: int | None) -> Tensor:
     """Return the speeds [m/s] after 1 s of blocks on slopes of angle atan(``slope``)."""
     (folder / "block.xml").write_text(BLOCK)
-    block = replace(task, robot=RobotConfig("block", str(folder / "block.xml"), True, (), (), ()))
+    robot = RobotConfig("block", str(folder / "block.xml"), True, (), (), ())
+    block = replace(task, robot=robot, signals={})
     model = build_model(block)
     if priority is not None:
         model.geom_priority[model.geom("floor").id] = priority

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from robodistill_deploy.errors import SpecError, unknown
 from robodistill_deploy.spec import ActionKind, Source
-from robodistill_envs.motor_config import DAMPING, FRICTION, LISTS, MotorConfig
+from robodistill_envs.motor_config import DAMPING, FRICTION, PER_JOINT, MotorConfig
 
 
 def spread(values: tuple[float, ...], count: int, what: str) -> tuple[float, ...]:
@@ -104,7 +104,7 @@ class RobotConfig:
 
     def __post_init__(self) -> None:
         """Refuse motors whose numbers do not fit the actions, or a line that ends before it begins."""
-        for name in LISTS:
+        for name in PER_JOINT:
             self.motor_values(name)
         for joint, (corner, end) in self.torque_speed_lines.items():
             if not corner < end:
@@ -124,7 +124,8 @@ class RobotConfig:
         names = [name for action in self.actions for name in action.names]
         limits = [v for a in self.actions for v in spread(a.velocity_limit, len(a.names), "velocity_limit")]
         no_load = self.motor_values("no_load_speed") or tuple(limits)
-        return dict(zip(names, zip(self.motor_values("corner_speed"), no_load, strict=True), strict=True))
+        corner = self.motor_values("corner_speed") or (0.0,) * len(names)
+        return dict(zip(names, zip(corner, no_load, strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -368,7 +369,7 @@ class TaskConfig:
     """Conditions other than those of training, by name, for ``evaluate.ranges``."""
 
     def __post_init__(self) -> None:
-        """Add what the robot's motors draw; refuse signals of no sensor and a control step of broken physics steps."""
+        """Add what the robot's motors draw; refuse signals without a sensor and uneven control steps."""
         self._add_motor_parameters()
         sensors = [sensor.name for sensor in self.robot.sensors]
         for name in self.signals:

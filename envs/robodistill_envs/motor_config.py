@@ -10,7 +10,7 @@ FRICTION, DAMPING = "motor_friction", "motor_damping"
 """Names of the parameters that hold the drawn factors on friction and damping, one per motor."""
 
 
-LISTS = ("corner_speed", "no_load_speed", "friction", "damping", "armature", "backlash")
+PER_JOINT = ("corner_speed", "no_load_speed", "friction", "damping", "armature", "backlash")
 """Options with a value for each actuated joint."""
 
 
@@ -42,7 +42,7 @@ class MotorConfig:
 
     def __post_init__(self) -> None:
         """Refuse negative numbers and empty ranges."""
-        for name in LISTS:
+        for name in PER_JOINT:
             if any(value < 0.0 for value in getattr(self, name)):
                 raise SpecError(f"motors: {name} has a negative value")
         for name in ("friction_scale", "damping_scale"):

@@ -13,7 +13,7 @@ from robodistill.margins import Margin, Trial
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COLORS = {"stands": "#0b7a5e", "not tried": "#c9ced4", "fell, or was stopped": "#d6455d"}
+_COLORS = {"stands": "#0b7a5e", "not tried": "#7b8794", "fell, or was stopped": "#d6455d"}
 
 
 def margins_dict(nominal: Trial, margins: Sequence[Margin], **about: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _level(margin: Margin, value: float) -> str:
 
 
 def _plot(path: Path, margins: Sequence[Margin]) -> None:
-    """Draw one bar a perturbation: green where it stands, grey where nobody knows, red from where it falls."""
+    """Draw one bar a perturbation: green where it stands, grey between two levels, red from where it ends."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -65,9 +65,9 @@ def _plot(path: Path, margins: Sequence[Margin]) -> None:
         axes.barh(row, stands, color=_COLORS["stands"])
         label = _level(margin, margin.survives)
         if margin.fails is not None:
-            falls = abs(margin.fails - margin.nominal) / far
-            axes.barh(row, falls - stands, left=stands, color=_COLORS["not tried"])
-            axes.barh(row, 1.05 - falls, left=falls, color=_COLORS["fell, or was stopped"])
+            ends = abs(margin.fails - margin.nominal) / far
+            axes.barh(row, ends - stands, left=stands, color=_COLORS["not tried"])
+            axes.barh(row, 1.05 - ends, left=ends, color=_COLORS["fell, or was stopped"])
             label += f"; ends at {margin.fails:.3g}"
         axes.text(0.01, row, label, va="center", fontsize=9, color="white", fontweight="bold")
     axes.set_yticks(range(len(margins)), [margin.name for margin in margins])

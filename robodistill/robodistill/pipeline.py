@@ -26,7 +26,7 @@ _BEGIN = {
 }
 
 _TOLD = 3
-"""Differences to a run to reuse that are told."""
+"""How many of the differences to a run to reuse are told"""
 
 StageFunction = Callable[[Any, RunFolder, Mapping[str, Any]], Mapping[str, Any]]
 """``(config, folder of the stage, inputs by name) -> outputs by name``.
@@ -218,11 +218,12 @@ def _why_ran(pipeline: PipelineConfig, stage: StageConfig, values: dict[str, Any
         return ""
     other = RunFolder(run.path.parent / pipeline.reuse)
     there = read_record(other, stage.name)
-    if there is None or there.status == "partial":
+    if there is None or not there.whole():
         return f", {other.path} has no finished stage {stage.name!r}"
     _, mine = differing(stage, other, values)
     more = f" and {len(mine) - _TOLD} more" if len(mine) > _TOLD else ""
-    return f", not copied from {other.path}: {'; '.join(mine[:_TOLD]) or 'a stage before it differs'}{more}"
+    unseen = "a stage before it differs" if givers(stage) else "the pipeline describes the stage in another way"
+    return f", not copied from {other.path}: {'; '.join(mine[:_TOLD]) or unseen}{more}"
 
 
 def _left_nothing(record: StageRecord, run: RunFolder) -> bool:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from robodistill import cli
+from robodistill.bench import methods as bench_methods
 from robodistill.bench.methods import Settings, cells_of
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, plan
-from robodistill.cells.table import rows_of
+from robodistill.cells.records import finished, read_records, write_records
+from robodistill.cells.table import Row
+from robodistill.cells.table import rows_of as rows_of_records
 from robodistill.cells.write import as_csv, as_markdown, write_results
 from robodistill.config import compose
 from robodistill.settings import RunConfig
@@ -158,7 +161,7 @@ def test_what_cannot_be_measured_is_named_at_once() -> None:
 # -- table -------------------------------------------------------------------------------------
 
 
-def finished(cell: Cell, folder: Path, score: float, far: float, wall: float = 60.0) -> None:
+def finish(cell: Cell, folder: Path, score: float, far: float, wall: float = 60.0) -> None:
     """Write what a finished cell leaves behind."""
     path = folder / "cells" / cell.name
     (path / "evaluation").mkdir(parents=True)
@@ -175,6 +178,10 @@ def finished(cell: Cell, folder: Path, score: float, far: float, wall: float = 6
     (path / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
 
 
+def rows_of(cells: list[Cell], folder: Path) -> list[Row]:
+    return rows_of_records(cells, finished(cells, folder), folder)
+
+
 @pytest.fixture(scope="module")
 def cells() -> list[Cell]:
     return [plan(m, TASK, s, Budget(1000)) for s in (0, 1, 2) for m in ("ppo_dr", "dagger")]
@@ -182,9 +189,9 @@ def cells() -> list[Cell]:
 
 def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[Cell], tmp_path: Path) -> None:
     for cell in cells:
-        finished(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.7}[cell.method] + 0.01 * cell.seed, 0.5)
+        finish(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.7}[cell.method] + 0.01 * cell.seed, 0.5)
     first, second = rows_of(cells, tmp_path)
-    assert (first.method, first.rank, second.method, second.rank) == ("dagger", 1, "ppo_dr", 2)
+    assert (first.label, first.rank, second.label, second.rank) == ("dagger", 1, "ppo_dr", 2)
     score = first.figures["train"]["score"]
     assert score["mean"] == pytest.approx(0.91)
     half = 4.303 * 0.01 / math.sqrt(3)  # Student's t with two degrees of freedom
@@ -204,7 +211,7 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
 
 def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:
     for cell in cells[:4]:
-        finished(cell, tmp_path, 0.5 + cell.seed, 0.5)
+        finish(cell, tmp_path, 0.5 + cell.seed, 0.5)
     (row, _) = rows_of(cells[:4], tmp_path)
     assert all(math.isnan(end) for end in row.figures["train"]["score"]["ci95"])
     assert "1.000 |" in as_markdown([row], {})
@@ -212,11 +219,11 @@ def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:
 
 def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
     for cell in cells[:5]:
-        finished(cell, tmp_path, 0.8, 0.4)
+        finish(cell, tmp_path, 0.8, 0.4)
     last = tmp_path / "cells" / cells[5].name
     last.mkdir(parents=True)
     (last / FAILURE).write_text(json.dumps({"code": 2, "reason": "loss is not finite"}))
-    rows = {row.method: row for row in rows_of(cells, tmp_path)}
+    rows = {row.label: row for row in rows_of(cells, tmp_path)}
     assert rows["ppo_dr"].failures == ()
     assert rows["dagger"].failures == ("seed 2: loss is not finite",)
     assert rows["dagger"].seeds == 2
@@ -224,6 +231,26 @@ def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
     nothing = rows_of(cells, tmp_path / "elsewhere")
     assert [(row.rank, row.seeds) for row in nothing] == [(None, 0), (None, 0)]
     assert "not run yet" in as_markdown(nothing, {})
+
+
+def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells[:4]:
+        finish(cell, tmp_path / "here", 0.5 + cell.seed, 0.5)
+    path = tmp_path / "records.json"
+    assert read_records(path) == {}
+    records = finished(cells, tmp_path / "here")
+    write_records(path, records)
+    assert read_records(path) == records
+    there = rows_of_records(cells, read_records(path), tmp_path / "there")
+    assert [(row.label, row.seeds) for row in there] == [("ppo_dr", 2), ("dagger", 2)]
+    assert [repr(row.figures) for row in there] == [repr(row.figures) for row in rows_of(cells, tmp_path / "here")]
+
+
+def test_records_that_are_no_records_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.json"
+    path.write_text('{"a-cell": {"figures": {}, "wall": 1.0}}')
+    with pytest.raises(RobodistillError, match=r"a-cell.*wall"):
+        read_records(path)
 
 
 # -- variants ----------------------------------------------------------------------------------
@@ -242,7 +269,7 @@ def test_a_variant_is_a_row_of_its_own_and_shares_the_cell_of_the_method_as_it_i
     assert [first.label, second.label, plain.label] == ["as it is", "no head copied", "dagger"]
     assert first.name == plain.name != second.name
     assert config_of(second)["student"]["copy_head"] is False
-    assert [row.method for row in rows_of([first, second], tmp_path)] == ["as it is", "no head copied"]
+    assert [row.label for row in rows_of([first, second], tmp_path)] == ["as it is", "no head copied"]
 
 
 @pytest.mark.parametrize(
@@ -298,6 +325,21 @@ def test_a_cell_takes_its_teacher_from_the_run_that_trained_it(cells: list[Cell]
     taught, alone = teacher_job(cells[0], tmp_path), cell_job(cells[0], tmp_path)
     assert taught.words[0] == "train"
     assert f"pipeline.reuse={taught.folder.resolve()}" in alone.words
+
+
+def test_two_names_for_one_cell_run_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Job] = []
+    monkeypatch.setattr(bench_methods, "perform", lambda jobs, at_once, say: asked.extend(jobs) or [])
+    path = tmp_path / "variants.yaml"
+    path.write_text("one: {method: dagger}\ntwo: {method: dagger}\n")
+    folder = tmp_path / "cells"
+    assert cli.main(["bench", "methods", f"tasks={TASK}", f"variants={path}", "seeds=0", f"folder={folder}"]) == 0
+    assert [job.words[0] for job in asked] == ["train", "pipeline"]
+    assert "1 cells" in capsys.readouterr().err
+    page = (folder / "methods.md").read_text()
+    assert "- `one`: `dagger`" in page and "- `two`: `dagger`" in page  # noqa: PT018
 
 
 @pytest.mark.long

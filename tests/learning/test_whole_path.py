@@ -16,6 +16,7 @@ from robodistill_deploy.runtime import load_policy
 METHODS = sorted(groups()["method"])
 IN_CI = {"ppo_asym", "bc", "rma", "hib", "gpo", "pmoe", "dagger_finetune", "rnd"}
 """One of each family; the others take their turn where time is no matter."""
+assert set(METHODS) >= IN_CI, "a method of CI was renamed"
 STEPS = 1024
 WORDS = [
     "task=pendulum_swingup", "task.episode_s=1.0", "threads=1", "quiet=true",

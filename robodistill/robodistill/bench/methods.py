@@ -9,6 +9,7 @@ from typing import Any
 
 from robodistill.cells.perform import cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of, plan
+from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import rows_of
 from robodistill.cells.variants import Variant, of_methods, read_variants
 from robodistill.cells.write import write_results
@@ -37,6 +38,8 @@ class Settings:
     """Where the cells are kept."""
     out: str = ""
     """Where tables and plots go; empty: into ``folder``."""
+    records: str = ""
+    """A file of what finished cells gave: what it holds is not measured again; empty: ``records.json`` in ``out``."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -76,16 +79,23 @@ def _variants(settings: Settings, known: Mapping[str, Path]) -> dict[str, Varian
 def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """Run what is missing, cell by cell, then write the tables; ``words`` are keys of every cell's configuration."""
     cells, folder = cells_of(settings, words), Path(settings.folder)
-    missing = [cell for cell in cells if not cell.done(folder)]
-    say(f"{len(cells)} cells, {len(cells) - len(missing)} of them done before, {settings.jobs} at a time")
-    rows, paths = rows_of(cells, folder), list[Path]()
+    # two variants may come to one and the same cell
+    distinct = {cell.name: cell for cell in cells}.values()
+    out = Path(settings.out or folder)
+    kept = Path(settings.records or out / "records.json")
+    records = {**read_records(kept), **finished(distinct, folder)}
+    missing = [cell for cell in distinct if cell.name not in records]
+    say(f"{len(distinct)} cells, {len(distinct) - len(missing)} of them done before, {settings.jobs} at a time")
+    paths: list[Path] = []
     for seed in settings.seeds:  # a table after each seed: hours lie between them
         _run([cell for cell in missing if cell.seed == seed], settings, say)
-        rows = rows_of(cells, folder)
-        paths = write_results(rows, Path(settings.out or folder), _about(settings, words))
+        records |= finished(distinct, folder)
+        write_records(kept, records)
+        paths = write_results(rows_of(cells, records, folder), out, _about(settings, words))
+    rows = rows_of(cells, records, folder)
     for row in rows:
         told = "  ".join(f"{name} {row.mean(name, 'score'):.3f}" for name in row.figures)
-        say(f"{row.task:<20} {row.rank or '-':>3} {row.method:<16} {told or 'no result'}")
+        say(f"{row.task:<20} {row.rank or '-':>3} {row.label:<16} {told or 'no result'}")
     for path in paths:
         say(str(path))
     return {"cells": len(cells), "done": sum(row.seeds for row in rows), "files": [str(path) for path in paths]}
@@ -100,12 +110,19 @@ def _run(cells: Sequence[Cell], settings: Settings, say: Callable[[str], None]) 
     perform([cell_job(cell, folder) for cell in ready], settings.jobs, say)
 
 
+def _changes(settings: Settings) -> dict[str, str]:
+    """Return what each variant is, as its file says it."""
+    variants = read_variants(Path(settings.variants)) if settings.variants else {}
+    return {f"`{name}`": " ".join((f"`{v.method}`", *(f"`{w}`" for w in v.words))) for name, v in variants.items()}
+
+
 def _about(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
     made = provenance()
     return {
         "seeds": ", ".join(map(str, settings.seeds)),
         "env steps of a cell": f"{settings.steps:,}" if settings.steps else "the recipe's teacher and student together",
         "other keys": " ".join(words) or "none",
+        **_changes(settings),
         "cells at once": settings.jobs,
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
     }

@@ -1,7 +1,7 @@
 """What the robot's runtime costs: a tick with safety filter beside a bare call of onnxruntime, hot and paced.
 
-*Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation and of every robot stack that
-we know of; *bound* the cheapest call that Python can make, IO binding to fixed buffers, which the runtime itself uses.
+*Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation *bound* the cheapest
+call that Python can make, IO binding to fixed buffers, which the runtime itself uses.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Settings:
     calls: int = 3000
     """Back-to-back calls of each."""
     paced: int = 250
-    """Calls of each at the policy's own rate."""
+    """Calls of each, one a control period, the three in turns."""
     ticks: int = 0
     """Ticks over which the growth of memory is measured; 0 leaves it out."""
 
@@ -168,7 +168,7 @@ def _hot(pair: _Pair, calls: int) -> Times:
 
 
 def _paced(pair: _Pair, calls: int) -> Times:
-    """Call once per control period, in turns: between two calls of a robot its caches cool down."""
+    """Call once per control period, the kinds in turns: between two calls of a robot its caches cool down."""
     times: Times = {kind: [] for kind in _KINDS}
     period, due = pair.spec.interface.control_dt, time.monotonic()
     for _ in range(calls):

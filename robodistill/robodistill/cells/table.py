@@ -10,33 +10,17 @@ from typing import Any
 
 from robodistill.cells.perform import FAILURE
 from robodistill.cells.plan import Cell
+from robodistill.cells.records import FIGURES, Record
 from robodistill.evaluation.statistics import over_seeds
 from robodistill.files import read_json
-
-TRAIN = "train"
-FIGURES = ("score", "return", "teacher_return")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one finished cell gave."""
-
-    cell: Cell
-    figures: dict[str, dict[str, float]]
-    """Range -> score, return, teacher_return"""
-    wall_s: float
-    """[s] of training, its teacher's included if it needs one"""
-    env_steps: int
-    """Environment steps of the same"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method on a task."""
+    """A method, or a variant of one, on a task."""
 
     task: str
-    method: str
-    """Or the variant"""
+    label: str
     seeds: int
     """Finished cells"""
     failures: tuple[str, ...]
@@ -58,56 +42,34 @@ class Row:
         return sum(scores) / len(scores) if scores else math.nan
 
 
-def read_cell(cell: Cell, folder: Path) -> Measured | None:
-    """Return what a cell's run holds; None when it is not finished."""
-    if not cell.done(folder):
-        return None
-    path = folder / "cells" / cell.name
-    summary = read_json(path / "summary.json", "summary")
-    evaluation = read_json(path / "evaluation" / "evaluation.json", "evaluation")
-    figures = {
-        name: {
-            "score": found["score"]["student"]["mean"],
-            "return": found["policies"]["student"]["return"]["mean"],
-            "teacher_return": found["policies"]["teacher"]["return"]["mean"],
-        }
-        for name, found in {TRAIN: evaluation, **evaluation.get("ranges", {})}.items()
-    }
-    costs = [summary["training"][who] for who in (("teacher", "student") if cell.needs_teacher else ("student",))]
-    return Measured(cell, figures, sum(c["wall_s"] for c in costs), sum(c["env_steps"] for c in costs))
+def rows_of(cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> list[Row]:
+    """Return a row for each task and label, ranked within its task, the best first.
 
-
-def rows_of(cells: Sequence[Cell], folder: Path) -> list[Row]:
-    """Return a row for each task and method, ranked within its task, the best first."""
+    ``records`` are the finished cells by name; why the others have none stands below ``folder``.
+    """
     rows: list[Row] = []
     for task in dict.fromkeys(cell.task for cell in cells):
         mine = [cell for cell in cells if cell.task == task]
         found = [
-            _row(task, label, [c for c in mine if c.label == label], folder)
+            _row(task, label, [c for c in mine if c.label == label], records, folder)
             for label in dict.fromkeys(cell.label for cell in mine)
         ]
         rows += _ranked(found)
     return rows
 
 
-def _row(task: str, method: str, cells: Iterable[Cell], folder: Path) -> Row:
-    measured: list[Measured] = []
-    failures: list[str] = []
-    for cell in cells:
-        result = read_cell(cell, folder)
-        if result is not None:
-            measured.append(result)
-        else:
-            failures.append(f"seed {cell.seed}: {_reason(cell, folder)}")
+def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> Row:
+    measured = [records[cell.name] for cell in cells if cell.name in records]
+    failures = tuple(f"seed {cell.seed}: {_reason(cell, folder)}" for cell in cells if cell.name not in records)
     if not measured:
-        return Row(task, method, 0, tuple(failures))
+        return Row(task, label, 0, failures)
     figures = {
         name: {figure: over_seeds([m.figures[name][figure] for m in measured]) for figure in FIGURES}
         for name in measured[0].figures
     }
     count = len(measured)
     return Row(
-        task, method, count, tuple(failures), figures,
+        task, label, count, failures, figures,
         sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count,
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodistill.cells.table import FIGURES, Row, by_task, ranges_of
+from robodistill.cells.records import FIGURES
+from robodistill.cells.table import Row, by_task, ranges_of
 from robodistill.evaluation.statistics import MIN_SEEDS
 from robodistill.files import write_json, write_text, writing
 
@@ -45,7 +46,7 @@ def as_csv(rows: Sequence[Row]) -> str:
             values = [v for figure in FIGURES for v in _triple(figures.get(figure))]
             told = [_number(v) for v in (*values, row.wall_s, row.env_steps)]
             failures = "; ".join(row.failures)
-            writer.writerow([row.task, row.method, name, row.rank or "", row.seeds, *told, failures])
+            writer.writerow([row.task, row.label, name, row.rank or "", row.seeds, *told, failures])
     return out.getvalue()
 
 
@@ -87,7 +88,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         scores = [_score(row.figures.get(name, {}).get("score")) for name in names]
         back = row.mean("train", "return")
         cells = [
-            str(row.rank or "–"), f"`{row.method}`", *scores, "–" if math.isnan(back) else f"{back:.4g}",
+            str(row.rank or "–"), f"`{row.label}`", *scores, "–" if math.isnan(back) else f"{back:.4g}",
             _time(row.wall_s), "–" if math.isnan(row.env_steps) else f"{row.env_steps:,.0f}", str(row.seeds),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
@@ -115,7 +116,7 @@ def _teachers(rows: Sequence[Row]) -> list[str]:
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
-    lines = [f"- `{row.method}`, {reason}" for row in rows for reason in row.failures]
+    lines = [f"- `{row.label}`, {reason}" for row in rows for reason in row.failures]
     return ["", "Cells without a result:", "", *lines] if lines else []
 
 
@@ -136,7 +137,7 @@ def _plot(task: str, rows: Sequence[Row], path: Path) -> Path:
             color=_COLORS[k % len(_COLORS)], label=name,
         )  # fmt: skip
     axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(shown)), [row.method for row in shown])
+    axes.set_yticks(range(len(shown)), [row.label for row in shown])
     axes.invert_yaxis()
     axes.set_xlabel(f"score on {task}: 0 does nothing, 1 is the teacher in the same range")
     axes.legend(frameon=False, fontsize="small")

@@ -10,8 +10,8 @@ Guider mu(a | o, p) drives and learns by PPO, with beta who drove; learner pi(a 
 In the clip variant a guider that is further than delta from the learner gains nothing by going on, and is drawn back.
 As in the published code: KL per action dimension, delta = 0.3, c_l = 2 with clip, target 0.01 for the penalty.
 Deviations: its critic sees all groups of the observation, c moves after each step (``methods.coefficient``), and the
-method's eps is 0.2: with the published 0.3 the rate that follows the KL fell and rose by
-fifty, and the pendulum came later.
+method's eps is 0.2: with the published 0.3 the learning rate, which follows the KL, swung by a factor of fifty, and the
+pendulum came later.
 """
 
 from __future__ import annotations

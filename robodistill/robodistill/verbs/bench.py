@@ -12,7 +12,7 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
         compiled=auto           bench env: VecEnv with compile=true beside the plain one; auto: with a C++ compiler
         policy=a.onnx,b.onnx    bench runtime: files to measure; unless given, one of every kind is made for the task
-        calls=3000  paced=250   bench runtime: calls back to back, and at the policy's own rate
+        calls=3000  paced=250   bench runtime: calls of each kind back to back, and one a control period
         ticks=0                 bench runtime: ticks over which memory must not grow; 0 leaves it out
         iterations=10           bench train: iterations that are timed
         threads=2               of physics and torch; 0 is all cores

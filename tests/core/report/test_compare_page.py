@@ -148,6 +148,24 @@ def test_without_any_evaluation_there_are_curves(runs: Path) -> None:
     assert len(re.findall(r'<script type="application/json">', page)) == 4
 
 
+def test_one_variant_alone_says_what_it_returns(runs: Path) -> None:
+    both = render_comparison(compare_runs(find_runs(["small_*"], runs)))
+    assert re.search(r"One variant has an evaluated student: it returns -?\d[^<]* over 2 runs\.", both)
+    for run in ("small_1", "large_0"):
+        shutil.rmtree(runs / run / "evaluation")
+    assert "over one run." in render_comparison(compare_runs(find_runs(["small_*", "large_0"], runs)))
+
+
+def test_teachers_alone_say_that_there_is_no_student(runs: Path) -> None:
+    for name in ("small_0", "large_1"):
+        path = runs / name / "evaluation/evaluation.json"
+        found = json.loads(path.read_text())
+        found["policies"] = {"teacher": found["policies"]["teacher"]}
+        path.write_text(json.dumps(found))
+    page = render_comparison(compare_runs(find_runs(["small_0", "large_1"], runs)))
+    assert "No run has an evaluated student yet" in page
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -353,7 +353,7 @@ def test_the_whole_table_and_only_what_is_missing_again(tmp_path: Path, capsys: 
     assert "3 cells, 0 of them done before" in said
     assert "failed" not in said
     made = json.loads((tmp_path / "methods.json").read_text())
-    assert {row["method"]: row["env_steps"] for row in made["rows"]} == {"ppo_dr": 512, "ppo_asym": 512, "dagger": 512}
+    assert {row["label"]: row["env_steps"] for row in made["rows"]} == {"ppo_dr": 512, "ppo_asym": 512, "dagger": 512}
     (teacher,) = (tmp_path / "teachers").iterdir()
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").glob("*/student/metrics.jsonl")}
     (gone,) = (tmp_path / "cells").glob("*-dagger-*")

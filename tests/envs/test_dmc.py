@@ -179,6 +179,23 @@ def test_gravity_pulls_as_drawn(make_env: MakeEnv) -> None:
     assert torch.allclose(speed / speed.mean(), drawn / drawn.mean(), rtol=1e-3)
 
 
+def test_a_free_swing_keeps_its_energy_whatever_gravity_was_drawn(make_env: MakeEnv) -> None:
+    env = make_env("dmc_pendulum", 6, only=("gravity",))
+    env.reset(0)
+    env.engine.field("dof_damping")[:] = 0.0
+    start = torch.full((6, 1), 2.0, dtype=torch.float64)
+    env.engine.reset(torch.arange(6), start, torch.full_like(start, -7.0), torch.zeros_like(start))
+    seen, wrong = [], []
+    for _ in range(60):
+        obs, *_ = env.step(torch.zeros(6, 1))
+        seen.append(obs["energy"][:, 0])
+        turns = env.world.true("joint_vel") / 4.42
+        wrong.append((0.5 * turns.square() + torch.cos(env.world.true("joint_pos")))[:, 0])
+    kept, drifts = (torch.stack(found).std(dim=0) for found in (seen, wrong))
+    assert (kept < 0.02).all(), kept
+    assert drifts.max() > 4.0 * kept.max(), "with another gravity it would not be kept"
+
+
 def test_actuators_push_as_drawn(make_env: MakeEnv) -> None:
     env = make_env("dmc_pendulum", 6, only=("actuator_gain",))
     env.reset(0)

@@ -44,6 +44,15 @@ def walking(world: World, *, sensor: str, speed: float) -> Tensor:
     return upright * at_least(world.true(sensor)[:, 0], speed, margin=speed, value_at_margin=0.5)
 
 
+def swing_energy(world: World, *, angle: str, speed: str, unit: float, gravity: str) -> Tensor:
+    """Return a pendulum's energy (num_envs, 1) over m g l: -1 hanging at rest, 1 upright at rest (Astrom, Furuta 2000).
+
+    ``unit`` is sqrt(m g l / I) [rad/s] where the parameter ``gravity``, a factor, is 1; mass cancels.
+    """
+    turns = world.true(speed) / unit
+    return 0.5 * turns.square() / world.parameters[gravity] + torch.cos(world.true(angle))
+
+
 def plane_offset(position: Tensor, *, origin: Tensor | list[float]) -> Tensor:
     """Return x and z (..., 2) of a position [m] (..., 3) about ``origin``."""
     return (position - torch.as_tensor(origin, dtype=position.dtype, device=position.device))[..., ::2]

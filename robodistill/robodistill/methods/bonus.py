@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from robodistill.segment import Segment
@@ -25,31 +24,26 @@ def approach(
     return ((_observed(segment, group, element) - low) / (high - low)).clamp(0.0, 1.0)
 
 
-def swing_energy(
-    segment: Segment, networks: Mapping[str, nn.Module], *, group: str, cosine: int, speed: int, unit: float
+def near(
+    segment: Segment,
+    networks: Mapping[str, nn.Module],
+    *,
+    group: str,
+    element: int,
+    target: float,
+    width: float,
+    power: float = 1.0,
 ) -> Tensor:
-    """Return (T, N) in 0..1: how near a pendulum's energy is to that of standing still on top (Astrom, Furuta 2000).
+    """Return (T, N) in 0..1: how near one element of a group is to ``target``, 1 - (|x - target| / width)^power.
 
-    With e = (w / w0)^2 / 2 + cos, 1 upright at rest and -1 hanging, it is 1 - |e - 1| / 2. ``cosine`` and ``speed``
-    are elements of a group; ``unit`` is what one of the speed's own scale is of w0 = sqrt(g / l). Unlike uprightness
-    alone it has no local optimum in turning over and over.
+    All in the group's own scale; 0 from ``width`` on. A power below 1 has a cusp: near the target little is worth much.
+    Of a pendulum's energy, with that of standing still on top as target, it is what one swings up by (Astrom, Furuta
+    2000), and unlike uprightness it does not pay for turning over and over.
     """
-    cos, turns = _observed(segment, group, cosine), unit * _observed(segment, group, speed)
-    return (1.0 - 0.5 * (0.5 * turns.square() + cos - 1.0).abs()).clamp_min(0.0)
-
-
-def swing_work(
-    segment: Segment, networks: Mapping[str, nn.Module], *, group: str, cosine: int, speed: int, unit: float
-) -> Tensor:
-    """Return (T, N): by how much each step raises ``swing_energy``, so that an action is paid at once.
-
-    It is potential-based (Ng, Harada, Russell 1999) up to the discount, and but for a segment's last step, whose
-    successor is not in it, and an episode's last one: those have 0.
-    """
-    level = swing_energy(segment, networks, group=group, cosine=cosine, speed=speed, unit=unit)
-    work = torch.zeros_like(level)
-    work[:-1] = (level[1:] - level[:-1]).masked_fill(segment.resets[1:], 0.0)
-    return work
+    if not (width > 0.0 and power > 0.0):
+        raise RobodistillError(f"bonus: width and power must be above 0, got {width} and {power}")
+    away = (_observed(segment, group, element) - target).abs() / width
+    return (1.0 - away.pow(power)).clamp_min(0.0)
 
 
 def _observed(segment: Segment, group: str, element: int) -> Tensor:

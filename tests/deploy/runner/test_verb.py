@@ -266,8 +266,17 @@ def test_a_trip_is_an_error_at_the_end(path: Path, link: Any, capsys: pytest.Cap
 @pytest.mark.slow
 def test_ctrl_c_damps_and_closes(path: Path, link: Any, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
-    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
+
+    def interrupt_the_ramp() -> None:
+        """A busy machine begins late: not after a time, but once a command carries gains."""
+        begun = time.monotonic()
+        while not any(not isinstance(item, str) and item.kp.any() for item in list(link.Link.log)):
+            time.sleep(0.01)
+            if time.monotonic() - begun > 60.0:
+                break
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_the_ramp, daemon=True).start()
     assert cli.main(["run", str(path), "--driver", "planted_link:Link"]) == 0
     assert "ended in ramp" in capsys.readouterr().out
     last = link.Link.log[-2]

@@ -9,7 +9,7 @@ import torch
 
 from robodistill.config import compose
 from robodistill.decode import decode
-from robodistill.methods.bonus import approach, swing_energy, swing_work
+from robodistill.methods.bonus import approach, near
 from robodistill.segment import Segment
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
@@ -35,25 +35,14 @@ def test_it_ends_at_both_ends_and_may_go_down() -> None:
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.25, 1.0, 1.0]]))
 
 
-def test_energy_is_full_on_every_way_that_ends_at_rest_on_top() -> None:
-    """From any angle the speed that just reaches the top, w0 sqrt(2 (1 - cos)), by energy conservation."""
-    angle = torch.linspace(-math.pi, math.pi, 9)
-    speed = torch.sqrt(2.0 * (1.0 - angle.cos())) / 1.5
-    segment = segment_of(torch.stack((angle.cos(), speed), dim=-1).unsqueeze(0))
-    params = {"group": "sensors", "cosine": 0, "speed": 1, "unit": 1.5}
-    torch.testing.assert_close(swing_energy(segment, {}, **params), torch.ones(1, 9))
-    # hanging at rest, turning over fast, and half of the energy on the way up
-    others = segment_of(torch.tensor([[[-1.0, 0.0], [1.0, 2.0], [0.0, 0.0]]]))
-    found = swing_energy(others, {}, **{**params, "unit": 1.0})
-    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 0.5]]))
-
-
-def test_work_is_the_gain_in_energy_and_none_across_a_reset() -> None:
-    cosines = torch.tensor([-1.0, -0.5, 0.5, -1.0, 0.0]).view(5, 1)
-    segment = segment_of(torch.stack((cosines, torch.zeros(5, 1)), dim=-1))
-    segment.resets[3] = True
-    found = swing_work(segment, {}, group="sensors", cosine=0, speed=1, unit=1.0)
-    torch.testing.assert_close(found, torch.tensor([0.25, 0.5, 0.0, 0.5, 0.0]).view(5, 1))
+def test_near_is_full_on_the_target_with_a_cusp_there_and_nothing_from_the_width_on() -> None:
+    x = torch.tensor([[[1.0], [1.02], [0.98], [1.5], [3.0], [-4.0]]])
+    params = {"group": "sensors", "element": 0, "target": 1.0, "width": 2.0}
+    found = near(segment_of(x), {}, **params, power=0.5)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.9, 0.9, 0.5, 0.0, 0.0]]))
+    torch.testing.assert_close(near(segment_of(x), {}, **params)[0, 3], torch.tensor(0.75))
+    with pytest.raises(RobodistillError, match="width and power must be above 0"):
+        near(segment_of(x), {}, **{**params, "width": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -67,18 +56,22 @@ def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> 
         approach(segment_of(torch.zeros(2, 3, 2)), {}, **params)
 
 
-def test_the_pendulums_recipe_reads_the_elements_that_it_means() -> None:
-    """It counts elements of a group; here they are looked up by the term's name. Its weights end at 0."""
+def test_the_suites_recipes_read_the_elements_that_they_mean() -> None:
+    """They count elements of a group; here these are looked up by the term's name. Their weights end at 0."""
     pytest.importorskip("dm_control")
-    config = decode(RunConfig, compose(["task=dmc_pendulum"]))
-    terms = VecEnv(config.task, 1, threads=1).spec.terms("sensors")
-    at = {term.name: sum(other.dim for other in terms[:i]) for i, term in enumerate(terms)}
-    (speed,) = (term for term in terms if term.name == "joint_vel")
-    shape = config.teacher.method.shape
-    assert shape["upright"].params["element"] == shape["energy"].params["cosine"] == at["orientation"] + 1
-    assert shape["energy"].params["speed"] == at["joint_vel"]
-    assert shape["energy"].params["unit"] == pytest.approx(1.0 / speed.scale[0] / math.sqrt(9.81 / 0.5), rel=0.01)
-    for hook in shape.values():
-        assert hook.weight_at(0.0) > 0.0
-        assert hook.weight_at(1.0) == 0.0
-        assert hook.end < 1.0  # the last part of the training is by the suite's reward alone
+    wanted = {
+        "dmc_pendulum": {"energy": ("energy", "swing_energy", 0), "upright": ("sensors", "orientation", 1)},
+        "dmc_finger": {"spin": ("sensors", "joint_vel", 2)},
+    }
+    for task, hooks in wanted.items():
+        config = decode(RunConfig, compose([f"task={task}"]))
+        spec, shape = VecEnv(config.task, 1, threads=1).spec, config.teacher.method.shape
+        assert set(shape) == set(hooks)
+        for name, (group, term, offset) in hooks.items():
+            terms = spec.terms(group)
+            at = {each.name: sum(other.dim for other in terms[:i]) for i, each in enumerate(terms)}
+            params = shape[name].params
+            assert (params["group"], params["element"]) == (group, at[term] + offset)
+            assert shape[name].weight_at(0.0) > 0.0
+            assert shape[name].weight_at(1.0) == 0.0
+            assert shape[name].end < 1.0  # the last part of the training is by the suite's reward alone

@@ -300,7 +300,7 @@ def test_methods_and_variants_exclude_each_other() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/ablations").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_ablations_fit_a_toy_and_a_robot(path: Path) -> None:
     cells = cells_of(Settings((TASK, "go2_flat"), variants=str(path), seeds=(0,)), ())
-    assert len({cell.name for cell in cells}) == len(cells) >= 6
+    assert len({cell.name for cell in cells}) == len(cells) >= 3
 
 
 # -- run ---------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
     records = {**read_records(kept), **finished(distinct, folder)}
     missing = [cell for cell in distinct if cell.name not in records]
     say(f"{len(distinct)} cells, {len(distinct) - len(missing)} of them done before, {settings.jobs} at a time")
+    write_records(kept, records)  # an interrupted call may have left cells that are not in it yet
     paths: list[Path] = []
     for seed in settings.seeds:  # a table after each seed: hours lie between them
         _run([cell for cell in missing if cell.seed == seed], settings, say)

@@ -13,7 +13,8 @@ from robodistill import cli
 from robodistill.bench import methods as bench_methods
 from robodistill.bench.methods import Settings, cells_of
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
-from robodistill.cells.plan import Budget, Cell, plan
+from robodistill.cells.plan import Budget, Cell
+from robodistill.cells.plan import plan as plan_seeds
 from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
@@ -29,6 +30,11 @@ SMALL = [
     *(f"{who}.method.collect.{key}" for who in ("teacher", "student") for key in ("num_envs=8", "steps=8")),
     *(f"{who}.policy.actor_hidden=[8]" for who in ("teacher", "student")),
 ]  # fmt: skip
+
+
+def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
+    (cell,) = plan_seeds(method, task, (seed,), budget)
+    return cell
 
 
 def config_of(cell: Cell) -> dict[str, Any]:

@@ -62,10 +62,11 @@ def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
     budgets = {
         name: Budget(settings.steps, settings.ranges, (*words, *variant.words)) for name, variant in variants.items()
     }
-    return [
-        plan(variant.method, task, seed, budgets[name], name)
-        for seed in settings.seeds for task in settings.tasks for name, variant in variants.items()
+    planned = [
+        plan(variant.method, task, settings.seeds, budgets[name], name)
+        for task in settings.tasks for name, variant in variants.items()
     ]  # fmt: skip
+    return [cell for of_a_seed in zip(*planned, strict=True) for cell in of_a_seed]
 
 
 def _variants(settings: Settings, known: Mapping[str, Path]) -> dict[str, Variant]:

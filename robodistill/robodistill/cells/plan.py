@@ -86,30 +86,31 @@ def _trains_student(name: str, known: Mapping[str, Path]) -> bool:
     return "student" in read.get("networks", {}) or any(_trains_student(other, known) for other in derived_from)
 
 
-def plan(method: str, task: str, seed: int, budget: Budget, variant: str = "") -> Cell:
-    """Return a cell; a configuration that does not fit is an error here, before anything runs.
+def plan(method: str, task: str, seeds: Sequence[int], budget: Budget, variant: str = "") -> list[Cell]:
+    """Return a cell for each seed; a configuration that does not fit is an error here, before anything runs.
 
     ``variant`` is the name in the table of a method that ``budget.words`` change.
     """
-    chosen = [f"task={task}", f"method@student.method={method}", f"seed={seed}", "pipeline=measure"]
-    before = _composed([*chosen, *budget.words])
+    chosen = [f"task={task}", f"method@student.method={method}", "pipeline=measure"]
+    before = compose([*chosen, *budget.words], RunConfig)
     student = before["student"]["method"]
     if "student" not in student.get("networks", {}):
         raise RobodistillError(f"method {method!r} trains no student; leave it out of methods=")
-    words = [
+    words = (
         *chosen, *_rl_words(before), *_budget_words(before, budget),
         f"evaluate.ranges=[{','.join(_ranges(before, budget))}]", *budget.words,
-    ]  # fmt: skip
-    composed = _composed(words)
+    )  # fmt: skip
+    composed = compose(words, RunConfig)
     decode(RunConfig, composed)
-    parts = {key: value for key, value in composed.items() if key not in _FREE}
-    teacher = {key: composed[key] for key in ("task", "teacher", "seed")}
     needs_teacher = bool(student.get("needs_teacher"))
-    return Cell(method, variant or method, task, seed, tuple(words), needs_teacher, _digest(parts), _digest(teacher))
 
+    def cell(seed: int) -> Cell:
+        parts = {key: value for key, value in {**composed, "seed": seed}.items() if key not in _FREE}
+        teacher = {key: parts[key] for key in ("task", "teacher", "seed")}
+        own = (*words, f"seed={seed}")
+        return Cell(method, variant or method, task, seed, own, needs_teacher, _digest(parts), _digest(teacher))
 
-def _composed(words: Sequence[str]) -> dict[str, Any]:
-    return compose(words, RunConfig)
+    return [cell(seed) for seed in seeds]
 
 
 def _ranges(config: Mapping[str, Any], budget: Budget) -> list[str]:

@@ -369,7 +369,7 @@ class TaskConfig:
     """Conditions other than those of training, by name, for ``evaluate.ranges``."""
 
     def __post_init__(self) -> None:
-        """Add what the robot's motors draw; refuse signals without a sensor and uneven control steps."""
+        """Add what the robot's motors draw; refuse signals without a sensor and broken physics steps."""
         self._add_motor_parameters()
         sensors = [sensor.name for sensor in self.robot.sensors]
         for name in self.signals:

@@ -24,7 +24,7 @@ class MotorConfig:
     torque_speed: bool = False
     """Limit the torque by the speed: full up to ``corner_speed``, then falling linearly, none at ``no_load_speed``."""
     corner_speed: tuple[float, ...] = (0.0,)
-    """[rad/s] up to which the motor makes its effort limit"""
+    """[rad/s] up to which the motor makes its effort limit; empty: 0"""
     no_load_speed: tuple[float, ...] = ()
     """[rad/s]; empty: the action's velocity limit"""
     friction: tuple[float, ...] = ()

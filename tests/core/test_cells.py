@@ -11,7 +11,8 @@ import pytest
 
 from robodistill import cli
 from robodistill.bench import methods as bench_methods
-from robodistill.bench.methods import Settings, cells_of
+from robodistill.bench.methods import Settings, variants_of
+from robodistill.bench.methods import cells_of as cells_of_variants
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell
 from robodistill.cells.plan import plan as plan_seeds
@@ -30,6 +31,10 @@ SMALL = [
     *(f"{who}.method.collect.{key}" for who in ("teacher", "student") for key in ("num_envs=8", "steps=8")),
     *(f"{who}.policy.actor_hidden=[8]" for who in ("teacher", "student")),
 ]  # fmt: skip
+
+
+def cells_of(settings: Settings) -> list[Cell]:
+    return cells_of_variants(settings, (), variants_of(settings, ()))
 
 
 def plan(method: str, task: str, seed: int, budget: Budget) -> Cell:
@@ -132,11 +137,13 @@ def test_actions_are_kept_in_bounds_whoever_acts() -> None:
 
 
 def test_cells_come_seed_by_seed() -> None:
-    cells = cells_of(Settings((TASK, "pendulum_swingup"), methods=("bc", "rma"), seeds=(3, 1)), [])
+    cells = cells_of(Settings((TASK, "pendulum_swingup"), methods=("bc", "rma"), seeds=(3, 1)))
     assert [cell.seed for cell in cells] == [3] * 4 + [1] * 4
     assert [(cell.task, cell.method) for cell in cells[:4]] == [
         (task, method) for task in (TASK, "pendulum_swingup") for method in ("bc", "rma")
     ]
+    assert [config_of(cell)["seed"] for cell in cells] == [cell.seed for cell in cells]
+    assert len({cell.digest for cell in cells}) == len({cell.name for cell in cells}) == 8
 
 
 def test_a_cell_is_known_by_what_its_figures_depend_on() -> None:
@@ -156,12 +163,12 @@ def test_what_cannot_be_measured_is_named_at_once() -> None:
         (Settings((TASK,), methods=("ppo",)), "trains no student"),
     ):
         with pytest.raises(RobodistillError, match=message):
-            cells_of(settings, [])
+            cells_of(settings)
     wrong: list[dict[str, Any]] = [{"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}]
     for bad in wrong:
         with pytest.raises(RobodistillError, match="bench methods"):
             Settings((TASK,), **bad)
-    assert {cell.method for cell in cells_of(Settings((TASK,), seeds=(0,)), [])} >= {"dagger", "ppo_dr", "ppo_asym"}
+    assert {cell.method for cell in cells_of(Settings((TASK,), seeds=(0,)))} >= {"dagger", "ppo_dr", "ppo_asym"}
 
 
 # -- table -------------------------------------------------------------------------------------
@@ -245,11 +252,15 @@ def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
     path = tmp_path / "records.json"
     assert read_records(path) == {}
     records = finished(cells, tmp_path / "here")
+    records[cells[0].name].figures["far"]["score"] = None  # a teacher that does no better than nothing
     write_records(path, records)
     assert read_records(path) == records
     there = rows_of_records(cells, read_records(path), tmp_path / "there")
-    assert [(row.label, row.seeds) for row in there] == [("ppo_dr", 2), ("dagger", 2)]
-    assert [repr(row.figures) for row in there] == [repr(row.figures) for row in rows_of(cells, tmp_path / "here")]
+    assert [(row.label, row.seeds) for row in there] == [("dagger", 2), ("ppo_dr", 2)]
+    assert [repr(row.figures) for row in there] == [
+        repr(row.figures) for row in rows_of_records(cells, records, tmp_path / "here")
+    ]
+    assert math.isnan(there[-1].figures["far"]["score"]["mean"])
 
 
 def test_records_that_are_no_records_are_refused(tmp_path: Path) -> None:
@@ -270,8 +281,8 @@ no head copied: {method: dagger, words: ["student.copy_head=false"]}
 def test_a_variant_is_a_row_of_its_own_and_shares_the_cell_of_the_method_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "variants.yaml"
     path.write_text(VARIANTS)
-    first, second = cells_of(Settings((TASK,), variants=str(path), seeds=(0,)), ())
-    (plain,) = cells_of(Settings((TASK,), ("dagger",), seeds=(0,)), ())
+    first, second = cells_of(Settings((TASK,), variants=str(path), seeds=(0,)))
+    (plain,) = cells_of(Settings((TASK,), ("dagger",), seeds=(0,)))
     assert [first.label, second.label, plain.label] == ["as it is", "no head copied", "dagger"]
     assert first.name == plain.name != second.name
     assert config_of(second)["student"]["copy_head"] is False
@@ -294,7 +305,7 @@ def test_wrong_variants_are_refused_before_anything_runs(text: str | None, messa
     if text is not None:
         path.write_text(text)
     with pytest.raises(RobodistillError, match=message):
-        cells_of(Settings((TASK,), variants=str(path), seeds=(0,)), ())
+        cells_of(Settings((TASK,), variants=str(path), seeds=(0,)))
 
 
 def test_methods_and_variants_exclude_each_other() -> None:
@@ -305,8 +316,8 @@ def test_methods_and_variants_exclude_each_other() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/ablations").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_ablations_fit_a_toy_and_a_robot(path: Path) -> None:
-    cells = cells_of(Settings((TASK, "go2_flat"), variants=str(path), seeds=(0,)), ())
-    assert len({cell.name for cell in cells}) == len(cells) >= 3
+    cells = cells_of(Settings((TASK, "go2_flat"), variants=str(path), seeds=(0,)))
+    assert len({cell.name for cell in cells}) == len(cells) >= 6
 
 
 # -- run ---------------------------------------------------------------------------------------
@@ -345,7 +356,39 @@ def test_two_names_for_one_cell_run_it_once(
     assert [job.words[0] for job in asked] == ["train", "pipeline"]
     assert "1 cells" in capsys.readouterr().err
     page = (folder / "methods.md").read_text()
-    assert "- `one`: `dagger`" in page and "- `two`: `dagger`" in page  # noqa: PT018
+    assert "- `one`: `dagger`" in page
+    assert "- `two`: `dagger`" in page
+
+
+def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Job] = []
+    monkeypatch.setattr(bench_methods, "perform", lambda jobs, at_once, say: asked.extend(jobs) or [])
+    words = [f"tasks={TASK}", "methods=bc,dagger", "seeds=0"]
+    bc, dagger = cells_of(Settings((TASK,), ("bc", "dagger"), seeds=(0,)))
+    here, there, kept = tmp_path / "here", tmp_path / "there", tmp_path / "kept.json"
+    finish(bc, here, 0.5, 0.25)
+    assert cli.main(["bench", "methods", *words, f"folder={here}", f"records={kept}"]) == 0
+    assert set(read_records(kept)) == {bc.name}
+    assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
+    asked.clear()
+    assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0
+    assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
+    assert "| 1 | `bc` | 0.500 |" in (there / "methods.md").read_text()
+    assert "2 cells, 1 of them done before" in capsys.readouterr().err
+
+
+def test_rows_with_teachers_of_their_own_say_so(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells[:2]:
+        finish(cell, tmp_path, 0.5, 0.5)
+    records = finished(cells, tmp_path)
+    rows = rows_of_records(cells[:2], records, tmp_path)
+    assert "Mean return of the teachers: train 10, far 10." in as_markdown(rows, {})
+    records[cells[1].name].figures["train"]["teacher_return"] = 12.0
+    page = as_markdown(rows_of_records(cells[:2], records, tmp_path), {})
+    assert "neither scores nor ranks compare" in page
+    assert "- `dagger`: train 12, far 10" in page
 
 
 @pytest.mark.long
@@ -364,6 +407,7 @@ def test_the_whole_table_and_only_what_is_missing_again(tmp_path: Path, capsys: 
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").glob("*/student/metrics.jsonl")}
     (gone,) = (tmp_path / "cells").glob("*-dagger-*")
     (gone / "summary.json").unlink()
+    (tmp_path / "records.json").unlink()
     before = (teacher / "teacher" / "metrics.jsonl").stat().st_mtime_ns
     assert cli.main(words) == 0
     assert "3 cells, 2 of them done before" in capsys.readouterr().err

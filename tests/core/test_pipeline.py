@@ -311,6 +311,17 @@ def test_why_a_stage_is_not_copied_is_said(toys: Toys, tmp_path: Path) -> None:
     )
     assert lines[0] == "[1/3] teacher: copied from the run to reuse"
     assert lines[1] == f"[2/3] export: begins, {tmp_path / 'started'} has no finished stage 'export'"
+    lines.clear()
+    teacher, *others = PIPELINE.stages
+    also = dataclasses.replace(teacher, uses=(*teacher.uses, "episodes"))
+    run_pipeline(
+        dataclasses.replace(reusing, stages=(also, *others)), Settings(), RunFolder(tmp_path / "also"), lines.append
+    )
+    assert lines[0].endswith(f"not copied from {there}: the pipeline describes the stage in another way")
+    lines.clear()
+    (there / "export/policy.onnx").unlink()
+    run_pipeline(reusing, Settings(), RunFolder(tmp_path / "lost"), lines.append)
+    assert lines[1] == f"[2/3] export: begins, {there} has no finished stage 'export'"
 
 
 def test_a_run_folder_may_move(toys: Toys, tmp_path: Path) -> None:

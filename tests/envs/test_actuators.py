@@ -293,6 +293,8 @@ def test_what_does_not_fit_is_named(load_task: LoadTask) -> None:
 
     with pytest.raises(SpecError, match=r"corner_speed 40\.0 is not below"):
         motors(torque_speed=True, corner_speed=(40.0,))
+    lines = motors(torque_speed=True, corner_speed=()).robot.torque_speed_lines
+    assert {corner for corner, _ in lines.values()} == {0.0}
     with pytest.raises(SpecError, match=r"motors\.backlash: expected 1 or 12 values, got 2"):
         motors(backlash=(0.1, 0.2))
     with pytest.raises(SpecError, match="negative"):

@@ -49,8 +49,8 @@ def swing_energy(world: World, *, angle: str, speed: str, unit: float, gravity: 
 
     ``unit`` is sqrt(m g l / I) [rad/s] where the parameter ``gravity``, a factor, is 1; mass cancels.
     """
-    turns = world.true(speed) / unit
-    return 0.5 * turns.square() / world.parameters[gravity] + torch.cos(world.true(angle))
+    rate = world.true(speed) / unit
+    return 0.5 * rate.square() / world.parameter(gravity) + torch.cos(world.true(angle))
 
 
 def plane_offset(position: Tensor, *, origin: Tensor | list[float]) -> Tensor:

@@ -9,12 +9,11 @@ from typing import Any
 
 from robodistill.cells.perform import cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of, plan
-from robodistill.cells.records import finished, read_records, write_records
-from robodistill.cells.table import rows_of
+from robodistill.cells.records import Record, finished, read_records, write_records
+from robodistill.cells.table import Row, rows_of
 from robodistill.cells.variants import Variant, of_methods, read_variants
 from robodistill.cells.write import write_results
 from robodistill.config import FOLDER_KEY, groups
-from robodistill.runs import provenance
 from robodistill_deploy.errors import RobodistillError, unknown
 
 
@@ -39,7 +38,10 @@ class Settings:
     out: str = ""
     """Where tables and plots go; empty: into ``folder``."""
     records: str = ""
-    """A file of what finished cells gave: what it holds is not measured again; empty: ``records.json`` in ``out``."""
+    """A file of what finished cells gave: what it holds is not measured again; empty: ``records.json`` in ``out``.
+
+    To measure a cell again, delete its record and its run.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -51,14 +53,23 @@ class Settings:
             raise RobodistillError(f"bench methods: seeds must differ, and be at least one, got {list(self.seeds)}")
 
 
-def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
-    """Return all cells, seed by seed: a table of few comes early. Nothing has run when a name or a value is refused."""
+def variants_of(settings: Settings, words: Sequence[str]) -> dict[str, Variant]:
+    """Return what to measure on each task, by its name in the table; an unknown task or method is an error."""
     own = [word.partition("=")[2] for word in words if word.startswith(f"{FOLDER_KEY}=")]
     there = groups(own[-1] if own else None)
     for task in settings.tasks:
         if task not in there["task"]:
             raise RobodistillError(f"bench methods: {unknown('task', task, there['task'])}")
-    variants = _variants(settings, there["method"])
+    known = there["method"]
+    if not settings.variants:
+        return of_methods(methods_of(settings.methods, known))
+    found = read_variants(Path(settings.variants))
+    methods_of([variant.method for variant in found.values()], known)
+    return found
+
+
+def cells_of(settings: Settings, words: Sequence[str], variants: Mapping[str, Variant]) -> list[Cell]:
+    """Return all cells, seed by seed: a table of few comes early. Nothing has run when a value is refused."""
     budgets = {
         name: Budget(settings.steps, settings.ranges, (*words, *variant.words)) for name, variant in variants.items()
     }
@@ -69,38 +80,36 @@ def cells_of(settings: Settings, words: Sequence[str]) -> list[Cell]:
     return [cell for of_a_seed in zip(*planned, strict=True) for cell in of_a_seed]
 
 
-def _variants(settings: Settings, known: Mapping[str, Path]) -> dict[str, Variant]:
-    if not settings.variants:
-        return of_methods(methods_of(settings.methods, known))
-    found = read_variants(Path(settings.variants))
-    methods_of([variant.method for variant in found.values()], known)  # an unknown one is an error
-    return found
-
-
-def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> None:
     """Run what is missing, cell by cell, then write the tables; ``words`` are keys of every cell's configuration."""
-    cells, folder = cells_of(settings, words), Path(settings.folder)
-    # two variants may come to one and the same cell
-    distinct = {cell.name: cell for cell in cells}.values()
+    variants, folder = variants_of(settings, words), Path(settings.folder)
+    cells = cells_of(settings, words, variants)
     out = Path(settings.out or folder)
     kept = Path(settings.records or out / "records.json")
-    records = {**read_records(kept), **finished(distinct, folder)}
+    # two variants may come to one and the same cell
+    distinct = {cell.name: cell for cell in cells}.values()
+    records = _noted(kept, finished(distinct, folder))
     missing = [cell for cell in distinct if cell.name not in records]
     say(f"{len(distinct)} cells, {len(distinct) - len(missing)} of them done before, {settings.jobs} at a time")
-    write_records(kept, records)  # an interrupted call may have left cells that are not in it yet
-    paths: list[Path] = []
+    rows, paths = list[Row](), list[Path]()
     for seed in settings.seeds:  # a table after each seed: hours lie between them
         _run([cell for cell in missing if cell.seed == seed], settings, say)
-        records |= finished(distinct, folder)
-        write_records(kept, records)
-        paths = write_results(rows_of(cells, records, folder), out, _about(settings, words))
-    rows = rows_of(cells, records, folder)
+        records = _noted(kept, finished(distinct, folder))
+        rows = rows_of(cells, records, folder)
+        used = [records[cell.name] for cell in distinct if cell.name in records]
+        paths = write_results(rows, out, _about(settings, words, variants, used))
     for row in rows:
         told = "  ".join(f"{name} {row.mean(name, 'score'):.3f}" for name in row.figures)
         say(f"{row.task:<20} {row.rank or '-':>3} {row.label:<16} {told or 'no result'}")
     for path in paths:
         say(str(path))
-    return {"cells": len(cells), "done": sum(row.seeds for row in rows), "files": [str(path) for path in paths]}
+
+
+def _noted(path: Path, found: Mapping[str, Record]) -> dict[str, Record]:
+    """Add ``found`` to the records in a file, which other calls may have added to, and return them all."""
+    records = {**read_records(path), **found}
+    write_records(path, records)
+    return records
 
 
 def _run(cells: Sequence[Cell], settings: Settings, say: Callable[[str], None]) -> None:
@@ -112,19 +121,14 @@ def _run(cells: Sequence[Cell], settings: Settings, say: Callable[[str], None]) 
     perform([cell_job(cell, folder) for cell in ready], settings.jobs, say)
 
 
-def _changes(settings: Settings) -> dict[str, str]:
-    """Return what each variant is, as its file says it."""
-    variants = read_variants(Path(settings.variants)) if settings.variants else {}
-    return {f"`{name}`": " ".join((f"`{v.method}`", *(f"`{w}`" for w in v.words))) for name, v in variants.items()}
-
-
-def _about(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
-    made = provenance()
+def _about(
+    settings: Settings, words: Sequence[str], variants: Mapping[str, Variant], used: Sequence[Record]
+) -> dict[str, Any]:
+    changed = {name: v for name, v in variants.items() if v != Variant(name)}
     return {
         "seeds": ", ".join(map(str, settings.seeds)),
         "env steps of a cell": f"{settings.steps:,}" if settings.steps else "the recipe's teacher and student together",
         "other keys": " ".join(words) or "none",
-        **_changes(settings),
-        "cells at once": settings.jobs,
-        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        **{f"`{name}`": " ".join(f"`{word}`" for word in (v.method, *v.words)) for name, v in changed.items()},
+        "measured on": "; ".join(sorted({record.made for record in used})) or "nothing yet",
     }

@@ -1,6 +1,6 @@
 """What the robot's runtime costs: a tick with safety filter beside a bare call of onnxruntime, hot and paced.
 
-*Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation *bound* the cheapest
+*Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation; *bound* is the cheapest
 call that Python can make, IO binding to fixed buffers, which the runtime itself uses.
 """
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from robodistill.cells.plan import Cell
 from robodistill.decode import decode
 from robodistill.files import read_json, write_json
+from robodistill.resume import cpu_kind
+from robodistill.runs import provenance
 
 TRAIN = "train"
 FIGURES = ("score", "return", "teacher_return")
@@ -18,12 +20,14 @@ FIGURES = ("score", "return", "teacher_return")
 class Record:
     """What one finished cell gave."""
 
-    figures: dict[str, dict[str, float]]
-    """Range -> score, return, teacher_return"""
+    figures: dict[str, dict[str, float | None]]
+    """Range -> score, return, teacher_return; None where there is no such number"""
     wall_s: float
     """[s] of training, its teacher's included if it needs one"""
     env_steps: int
     """Environment steps of the same"""
+    made: str
+    """What it ran on: processor and versions"""
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -39,11 +43,13 @@ def write_records(path: Path, records: Mapping[str, Record]) -> None:
 
 
 def finished(cells: Iterable[Cell], folder: Path) -> dict[str, Record]:
-    """Return what the cells with a complete run below ``folder`` gave, by name."""
-    return {cell.name: _read_cell(cell, folder) for cell in cells if cell.done(folder)}
+    """Return what the cells with a complete run below ``folder`` gave, by name; they were made here."""
+    versions = provenance()["versions"]
+    made = ", ".join((cpu_kind(), *(f"{name} {version}" for name, version in versions.items())))
+    return {cell.name: _read_cell(cell, folder, made) for cell in cells if cell.done(folder)}
 
 
-def _read_cell(cell: Cell, folder: Path) -> Record:
+def _read_cell(cell: Cell, folder: Path, made: str) -> Record:
     path = folder / "cells" / cell.name
     summary = read_json(path / "summary.json", "summary")
     evaluation = read_json(path / "evaluation" / "evaluation.json", "evaluation")
@@ -56,4 +62,4 @@ def _read_cell(cell: Cell, folder: Path) -> Record:
         for name, found in {TRAIN: evaluation, **evaluation.get("ranges", {})}.items()
     }
     costs = [summary["training"][who] for who in (("teacher", "student") if cell.needs_teacher else ("student",))]
-    return Record(figures, sum(c["wall_s"] for c in costs), sum(c["env_steps"] for c in costs))
+    return Record(figures, sum(c["wall_s"] for c in costs), sum(c["env_steps"] for c in costs), made)

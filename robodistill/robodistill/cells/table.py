@@ -64,7 +64,7 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
     if not measured:
         return Row(task, label, 0, failures)
     figures = {
-        name: {figure: over_seeds([m.figures[name][figure] for m in measured]) for figure in FIGURES}
+        name: {figure: over_seeds([_value(m.figures[name][figure]) for m in measured]) for figure in FIGURES}
         for name in measured[0].figures
     }
     count = len(measured)
@@ -72,6 +72,10 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
         task, label, count, failures, figures,
         sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count,
     )  # fmt: skip
+
+
+def _value(figure: float | None) -> float:
+    return math.nan if figure is None else figure
 
 
 def _reason(cell: Cell, folder: Path) -> str:

@@ -107,12 +107,15 @@ def _time(seconds: float) -> str:
 
 
 def _teachers(rows: Sequence[Row]) -> list[str]:
-    """Return a line with what the teachers reach, which every score is a share of."""
-    best = next((row for row in rows if row.seeds), None)
-    if best is None:
-        return []
-    told = ", ".join(f"{name} {best.mean(name, 'teacher_return'):.4g}" for name in best.figures)
-    return [f"Mean return of the teachers: {told}."]
+    """Return what the teachers reach, which every score is a share of: a line, or one a row where they differ."""
+    told = {
+        row.label: ", ".join(f"{name} {row.mean(name, 'teacher_return'):.4g}" for name in row.figures)
+        for row in rows if row.seeds
+    }  # fmt: skip
+    if len(set(told.values())) > 1:
+        return ["Mean return of the teachers, which are not the same, so that neither scores nor ranks compare:", "",
+                *(f"- `{label}`: {text}" for label, text in told.items())]  # fmt: skip
+    return [f"Mean return of the teachers: {text}." for text in set(told.values())]
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

@@ -36,9 +36,9 @@ def near(
 ) -> Tensor:
     """Return (T, N) in 0..1: how near one element of a group is to ``target``, 1 - (|x - target| / width)^power.
 
-    All in the group's own scale; 0 from ``width`` on. A power below 1 has a cusp: near the target little is worth much.
-    Of a pendulum's energy, with that of standing still on top as target, it is what one swings up by (Astrom, Furuta
-    2000), and unlike uprightness it does not pay for turning over and over.
+    All in the group's own scale; 0 from ``width`` on. With a power below 1 there is a cusp at the target: the last
+    bit of error costs the most. Of a pendulum's energy, with that of standing still on top as target, it is what one
+    swings up by (Astrom, Furuta 2000), and unlike uprightness it pays less the faster the pendulum turns over.
     """
     if not (width > 0.0 and power > 0.0):
         raise RobodistillError(f"bonus: width and power must be above 0, got {width} and {power}")

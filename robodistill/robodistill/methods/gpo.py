@@ -11,7 +11,7 @@ In the clip variant a guider that is further than delta from the learner gains n
 As in the published code: KL per action dimension, delta = 0.3, c_l = 2 with clip, target 0.01 for the penalty.
 Deviations: its critic sees all groups of the observation, c moves after each step (``methods.coefficient``), and the
 method's eps is 0.2: with the published 0.3 the learning rate, which follows the KL, swung by a factor of fifty, and the
-pendulum came later.
+pendulum was learned later.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
   robodistill bench methods tasks=dmc_pendulum   methods on equal terms: a table of scores with intervals over seeds
 
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
-Writes  nothing, or the figures with out=<file.json>; bench methods: its cells into folder=, its tables into out=.
+Writes  nothing, or the figures with out=<file.json>; bench methods: its cells into folder=, its tables into out=,
+        what finished cells gave into records=.
 
 Keys    worlds=256,1024,4096    bench env: numbers of worlds
         rounds=9                bench env: rounds for each, of which the median counts
@@ -26,6 +27,8 @@ Keys    worlds=256,1024,4096    bench env: numbers of worlds
         jobs=1                  cells at once, each in a process with one thread
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on; bench
                                 runtime: where the files that it makes are kept and found again
+        records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
+                                unless given, records.json in out=
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
 
 A round of `bench env` steps from the same state by the engine alone, in VecEnv and, where a C++ compiler is found, in

@@ -41,8 +41,9 @@ def test_near_is_full_on_the_target_with_a_cusp_there_and_nothing_from_the_width
     found = near(segment_of(x), {}, **params, power=0.5)
     torch.testing.assert_close(found, torch.tensor([[1.0, 0.9, 0.9, 0.5, 0.0, 0.0]]))
     torch.testing.assert_close(near(segment_of(x), {}, **params)[0, 3], torch.tensor(0.75))
-    with pytest.raises(RobodistillError, match="width and power must be above 0"):
-        near(segment_of(x), {}, **{**params, "width": 0.0})
+    for wrong in ({"width": 0.0}, {"power": 0.0}):
+        with pytest.raises(RobodistillError, match="width and power must be above 0"):
+            near(segment_of(x), {}, **{**params, **wrong})
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,10 @@ def test_the_suites_recipes_read_the_elements_that_they_mean() -> None:
             at = {each.name: sum(other.dim for other in terms[:i]) for i, each in enumerate(terms)}
             params = shape[name].params
             assert (params["group"], params["element"]) == (group, at[term] + offset)
+            if name == "spin":  # full at the speed that the task asks for, in the group's scale
+                (scale,) = {s for each in terms if each.name == term for s in each.scale}
+                (spinning,) = config.task.rewards
+                assert params["high"] == pytest.approx(-spinning.params["speed"] * scale)
             assert shape[name].weight_at(0.0) > 0.0
             assert shape[name].weight_at(1.0) == 0.0
             assert shape[name].end < 1.0  # the last part of the training is by the suite's reward alone

@@ -14,6 +14,7 @@ from robodistill.config import groups
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECORDS = read_records(DOCS / "benchmarks/records.json")
 TABLES = sorted((DOCS / "benchmarks").glob("*/methods.csv"))
+assert TABLES, "no published table was found"
 
 
 def test_methods_without_a_record_are_called_experimental() -> None:

@@ -129,11 +129,12 @@ def _plot(task: str, rows: Sequence[Row], path: Path) -> Path:
 
     shown = [row for row in rows if row.seeds]
     names = ranges_of(shown)
-    drawing = Figure(figsize=(7.0, 1.2 + 0.32 * len(shown)), layout="constrained")
+    drawing = Figure(figsize=(7.0, 1.2 + 0.45 * len(shown)), layout="constrained")
     axes = drawing.subplots()
+    apart = min(0.18, 0.5 / len(names))  # a method's ranges stay closer to each other than to the next method's
     for k, name in enumerate(names):
         triples = [_triple(row.figures.get(name, {}).get("score")) for row in shown]
-        at = [i + 0.18 * (k - 0.5 * (len(names) - 1)) for i in range(len(shown))]
+        at = [i + apart * (k - 0.5 * (len(names) - 1)) for i in range(len(shown))]
         half = [[0.0 if math.isnan(low) else mean - low for mean, low, _ in triples]]
         axes.errorbar(
             [mean for mean, _, _ in triples], at, xerr=half * 2, fmt="o", markersize=4, capsize=2,

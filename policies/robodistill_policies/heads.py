@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,14 @@ class MixedActor(nn.Module, ABC):
     def mean(self, parts: Parts) -> Tensor:
         """Return the deterministic action (..., action_dim)."""
 
+    @abstractmethod
+    def plain(self) -> nn.Sequential:
+        """Return a plain actor of the shapes that one part has."""
+
+    @abstractmethod
+    def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
+        """Let every part do what a plain actor with deviation ``std`` (action_dim,) does, or nearly so."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the deterministic action (..., action_dim) for inputs x (..., inputs)."""
         return self.mean(self.parts(x))
@@ -58,10 +67,30 @@ class Mixture(MixedActor):
         self.components, self.action_dim = config.components, action_dim
         outputs = config.components * (action_dim + 1)
         self.net = mlp(inputs, config.actor_hidden, outputs, config.activation, OUT_GAIN)
-        means = self.net.get_parameter(f"{len(self.net) - 1}.bias").data[: config.components * action_dim]
-        last = config.components - 1
-        apart = _APART * (2.0 * torch.arange(config.components) - last) / max(1, last)
-        means.copy_(apart.repeat_interleave(action_dim))
+        self._mean_layer()[1].copy_(_APART * self._apart().repeat_interleave(action_dim))
+
+    def plain(self) -> nn.Sequential:
+        """Return the hidden layers, and a last one for one component."""
+        return nn.Sequential(*list(self.net.children())[:-1], nn.Linear(self._mean_layer()[0].shape[1], self.action_dim))
+
+    def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
+        """Take a plain actor's layers over; the means begin up to a deviation from its own, by which they can part."""
+        self.net[:-1].load_state_dict(plain[:-1].state_dict())
+        weight, bias = self._mean_layer()
+        last = f"{len(plain) - 1}."
+        weight.copy_(plain.get_parameter(f"{last}weight").repeat(self.components, 1))
+        apart = torch.outer(self._apart(), std)
+        bias.copy_((plain.get_parameter(f"{last}bias") + apart).flatten())
+
+    def _mean_layer(self) -> tuple[Tensor, Tensor]:
+        """Return the last layer's weight and bias, without the part that makes the components' weights; not copies."""
+        rows, last = self.components * self.action_dim, f"{len(self.net) - 1}."
+        return self.net.get_parameter(f"{last}weight").data[:rows], self.net.get_parameter(f"{last}bias").data[:rows]
+
+    def _apart(self) -> Tensor:
+        """Return a place for each component, evenly from -1 to 1."""
+        last = self.components - 1
+        return (2.0 * torch.arange(self.components) - last) / max(1, last)
 
     def parts(self, x: Tensor) -> Parts:
         """Return the components."""
@@ -86,6 +115,15 @@ class Experts(MixedActor):
         self.experts = nn.ModuleList(
             mlp(inputs, sizes, action_dim, config.activation, OUT_GAIN) for _ in range(config.components)
         )
+
+    def plain(self) -> nn.Sequential:
+        """Return an expert."""
+        return cast(nn.Sequential, self.experts[0])
+
+    def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
+        """Make every expert a copy; they part as soon as they learn, for the gate gives each its own share."""
+        for expert in self.experts:
+            expert.load_state_dict(plain.state_dict())
 
     def parts(self, x: Tensor) -> Parts:
         """Return the experts' means and the gate."""

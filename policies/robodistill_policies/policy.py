@@ -129,14 +129,20 @@ class Policy(nn.Module):
     def copy_head_from(self, teacher: Policy) -> None:
         """Take over the teacher's normalisers of the actor's groups, its actor and its standard deviation.
 
-        The latent must then mean the same in both, which the latent loss of distillation sees to.
+        The latent must then mean the same in both, which the latent loss of distillation sees to. Of a mixed head
+        over a plain teacher's every part takes the teacher's actor over.
         """
         for _, source, target in self._head_pairs(teacher):
             target.load_state_dict(source.state_dict())
+        mixed = self._mixed_over(teacher)
+        if mixed is not None:
+            mixed.begin_as(teacher.actor, teacher.log_std.detach().exp())
         self.raw_log_std.data.copy_(teacher.raw_log_std.data)
 
     def share_head_with(self, teacher: Policy) -> None:
         """Use the teacher's own normalisers of the actor's groups, actor and standard deviation: one, not two alike."""
+        if self._mixed_over(teacher) is not None:
+            raise SpecError(f"share_head_with: a head of kind {self.config.head!r} cannot be a plain one's; copy it")
         self._head_pairs(teacher)
         self.actor, self.raw_log_std = teacher.actor, teacher.raw_log_std
         for group in self.config.groups:
@@ -144,17 +150,23 @@ class Policy(nn.Module):
 
     def _head_pairs(self, teacher: Policy) -> list[tuple[str, nn.Module, nn.Module]]:
         """Return (name, the teacher's, ours) of the head's modules; refuse heads that are not alike."""
-        for name in ("groups", "activation", "latent_norm", "head"):
+        mixed = self._mixed_over(teacher)
+        for name in ("groups", "activation", "latent_norm", *(("head",) if mixed is None else ())):
             theirs, ours = getattr(teacher.config, name), getattr(self.config, name)
             if theirs != ours:
                 raise SpecError(f"copy_head_from: policy.{name} is {theirs!r} in the teacher, {ours!r} here")
         norms = [
             (f"normaliser of {g!r}", teacher.normalizers[g], self.normalizers[g]) for g in self.config.groups
         ]
-        pairs: list[tuple[str, nn.Module, nn.Module]] = [("actor", teacher.actor, self.actor), *norms]
-        for name, source, target in pairs:
+        actor = ("actor", teacher.actor, self.actor if mixed is None else mixed.plain())
+        for name, source, target in (actor, *norms):
             check_same_shapes(name, source, target)
-        return pairs
+        return [actor, *norms] if mixed is None else norms
+
+    def _mixed_over(self, teacher: Policy) -> MixedActor | None:
+        """Return the mixed actor where the teacher's is plain."""
+        actor = self.actor[0]
+        return actor if isinstance(actor, MixedActor) and teacher.config.head == "gaussian" else None
 
     def _normalised(self, obs: Obs) -> dict[str, Tensor]:
         return {group: normalizer(obs[group]) for group, normalizer in self._group_normalizers()}

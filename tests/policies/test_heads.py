@@ -79,13 +79,42 @@ def test_unroll_is_repeated_step(make_policy: Callable[..., Policy], head: HeadK
 
 
 @pytest.mark.parametrize("head", MIXED)
-def test_heads_of_two_kinds_are_not_copied(head: HeadKind) -> None:
-    teacher = Policy(PolicyConfig(actor_hidden=(16,)), DIMS, 2)
-    with pytest.raises(SpecError, match=f"policy.head is 'gaussian' in the teacher, '{head}' here"):
-        Policy(PolicyConfig(actor_hidden=(16,), head=head), DIMS, 2).copy_head_from(teacher)
-    other = Policy(PolicyConfig(actor_hidden=(16,), head=head, components=2), DIMS, 2)
+def test_every_part_begins_as_the_teachers_plain_head(head: HeadKind) -> None:
+    """Experts do what it does; the means of a mixture lie evenly within one deviation of it."""
+    teacher = Policy(PolicyConfig(actor_hidden=(16,), init_std=0.2), DIMS, 2)
+    teacher.raw_log_std.data += torch.tensor([0.0, 0.5])
+    teacher.actor.get_parameter("2.weight").data *= 100.0  # as one that has learnt
+    student = Policy(PolicyConfig(actor_hidden=(16,), head=head), DIMS, 2)
+    obs = {"sensors": torch.randn(7, 5)}
+    before = student.step(obs, {})[0].mean
+    student.copy_head_from(teacher)
+    expected, found = teacher.step(obs, {})[0], student.step(obs, {})[0]
+    assert not torch.allclose(before, expected.mean, atol=0.01)
+    assert torch.equal(found.log_std, expected.log_std)
+    assert found.parts is not None
+    off = (found.parts.means - expected.mean.unsqueeze(-2)) / expected.log_std.exp()
+    places = torch.linspace(-1.0, 1.0, 4) if head == "mixture" else torch.zeros(4)
+    torch.testing.assert_close(off, places[:, None].expand(7, 4, 2), rtol=0, atol=1e-4)
+    # a copy: what trains the student leaves the teacher alone
+    for parameter in student.actor.parameters():
+        parameter.data.zero_()
+    assert torch.equal(teacher.step(obs, {})[0].mean, expected.mean)
+
+
+@pytest.mark.parametrize("head", MIXED)
+def test_heads_that_do_not_fit_are_not_copied(head: HeadKind) -> None:
+    student = Policy(PolicyConfig(actor_hidden=(16,), head=head), DIMS, 2)
+    weights = {key: value.clone() for key, value in student.state_dict().items()}
+    with pytest.raises(SpecError, match=r"copy_head_from: actor, 0\.bias"):
+        student.copy_head_from(Policy(PolicyConfig(actor_hidden=(17,)), DIMS, 2))
     with pytest.raises(SpecError, match="copy_head_from: actor"):
-        Policy(PolicyConfig(actor_hidden=(16,), head=head), DIMS, 2).copy_head_from(other)
+        student.copy_head_from(Policy(PolicyConfig(actor_hidden=(16,), head=head, components=2), DIMS, 2))
+    plain = Policy(PolicyConfig(actor_hidden=(16,)), DIMS, 2)
+    with pytest.raises(SpecError, match=f"policy.head is '{head}' in the teacher, 'gaussian' here"):
+        plain.copy_head_from(student)
+    with pytest.raises(SpecError, match=f"share_head_with: a head of kind '{head}' cannot be a plain one's"):
+        student.share_head_with(plain)
+    assert all(torch.equal(value, weights[key]) for key, value in student.state_dict().items())
 
 
 def test_a_head_that_is_none_is_named() -> None:

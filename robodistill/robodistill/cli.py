@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import os
 import pkgutil
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -155,7 +156,26 @@ def _spelt_out(words: Sequence[str], section: str) -> list[str]:
     from robodistill.settings import RunConfig
 
     own = {field.name for field in dataclasses.fields(typing.get_type_hints(RunConfig)[section])}
+    refuse_misspelt(words, own)
     return [f"{section}.{word}" if word.partition("=")[0] in own else word for word in words]
+
+
+def refuse_misspelt(words: Sequence[str], own: Collection[str]) -> None:
+    """Name the nearest of a verb's ``own`` keys where a word's key is none of them, and none of the configuration's.
+
+    The configuration, which refuses the rest, does not know them.
+    """
+    from dataclasses import fields
+
+    from robodistill.config import FOLDER_KEY, groups
+    from robodistill.settings import RunConfig
+
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~").partition("@")[0]
+        near = difflib.get_close_matches(key, own, n=1, cutoff=0.75)
+        if near and key not in {*own, FOLDER_KEY, *(field.name for field in fields(RunConfig)), *groups()}:
+            legal = ", ".join(sorted(own))
+            raise RobodistillError(f"unknown key {key!r}: did you mean {near[0]!r}? legal of this verb alone: {legal}")
 
 
 def _take_resume(words: list[str]) -> tuple[list[str], bool]:

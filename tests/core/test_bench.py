@@ -94,6 +94,9 @@ def test_a_part_is_what_its_functions_took() -> None:
     [
         (["bench"], "legal: env, methods, runtime, train"),
         (["bench", "evn", *SMALL], "did you mean 'env'"),
+        (["bench", "env", *SMALL, "wrolds=3"], "unknown key 'wrolds': did you mean 'worlds'?"),
+        (["bench", "methods", "tasks=pendulum_swingup", "recrods=x"], "unknown key 'recrods': did you mean 'records'?"),
+        (["play", *SMALL, "vidoe=a.mp4"], "unknown key 'vidoe': did you mean 'video'?"),
         (["bench", "env", *SMALL, "worlds=0"], "at least 1"),
         (["bench", "env", *SMALL, "rounds=many"], "rounds"),
         (["bench", "env", *SMALL, "compiled=perhaps"], "compiled"),

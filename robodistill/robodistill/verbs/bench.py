@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 def run_words(words: list[str]) -> None:
     """Run the measurement that the first word names."""
     from robodistill import bench
-    from robodistill.cli import load_config
+    from robodistill.cli import load_config, refuse_misspelt
 
     legal = [info.name for info in pkgutil.iter_modules(bench.__path__)]
     if not words or words[0] not in legal:
@@ -75,6 +75,7 @@ def run_words(words: list[str]) -> None:
             out = value
         else:
             rest.append(word)
+    refuse_misspelt(rest, {*lists, "out"})
     settings = decode(module.Settings, own, f"bench {words[0]}")
     if hasattr(module, "measure_words"):  # it chooses tasks by itself
         module.measure_words(rest, settings, Progress.say)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,22 @@ from robodistill import gaussian
 from robodistill.segment import Minibatch
 from robodistill_deploy.errors import RobodistillError
 
+_Loss = TypeVar("_Loss", bound=Callable[..., Tensor])
+
+
+def by_reward(loss: _Loss) -> _Loss:
+    """Mark a loss by which a policy learns from advantages; its first such loss names who acts in a phase.
+
+    ``robodistill bench methods`` gives phases that have one the task's settings for reinforcement learning.
+    """
+    vars(loss)["learns_by_reward"] = True
+    return loss
+
+
+def learns_by_reward(loss: Callable[..., Tensor]) -> bool:
+    """Return whether a loss is marked with ``by_reward``."""
+    return bool(vars(loss).get("learns_by_reward"))
+
 
 def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
     """Refuse two tensors whose product or difference torch would broadcast without a word."""
@@ -19,6 +36,7 @@ def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
         raise RobodistillError(f"loss: {what} have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be the same")
 
 
+@by_reward
 def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2, role: str = "", name: str = "") -> Tensor:
     """Return PPO's clipped objective, negated (Schulman et al. 2017, eq. 7), over the steps that ``role`` drove.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from robodistill import cli
 from robodistill.bench import methods as bench_methods
@@ -20,9 +22,11 @@ from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
 from robodistill.cells.write import as_csv, as_markdown, write_results
-from robodistill.config import compose
+from robodistill.config import compose, groups
+from robodistill.losses import learns_by_reward
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
+from robodistill_deploy.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 TASK = "cartpole_balance"
@@ -70,14 +74,25 @@ def test_without_steps_the_recipe_decides() -> None:
 
 def test_reinforcement_learning_has_the_tasks_settings_whoever_learns() -> None:
     words = ("teacher.method.collect.gamma=0.91", "teacher.method.phases.ppo.epochs=7")
-    own = config_of(plan("ppo_asym", TASK, 0, Budget(words=words)))["student"]
-    assert own["method"]["collect"]["gamma"] == 0.91
-    assert own["method"]["phases"]["ppo"]["epochs"] == 7
-    assert own["policy"]["init_std"] == config_of(plan("ppo_asym", TASK, 0, Budget()))["teacher"]["policy"]["init_std"]
+    for method in ("ppo_asym", "gpo"):  # each by a surrogate of its own
+        own = config_of(plan(method, TASK, 0, Budget(words=words)))["student"]
+        assert own["method"]["collect"]["gamma"] == 0.91
+        assert own["method"]["phases"]["ppo"]["epochs"] == 7
+    assert own["policy"]["init_std"] == config_of(plan("gpo", TASK, 0, Budget()))["teacher"]["policy"]["init_std"]
     untouched = config_of(plan("dagger", TASK, 0, Budget(words=words)))["student"]["method"]
     assert untouched["phases"]["imitate"]["epochs"] == compose(["task=" + TASK])["student"]["method"]["phases"][
         "imitate"
     ]["epochs"]
+
+
+@pytest.mark.parametrize("method", sorted(groups()["method"]))
+def test_losses_that_read_advantages_are_marked_as_learning_by_reward(method: str) -> None:
+    """An unmarked one leaves its method without the task's settings, and no figure shows it."""
+    read = yaml.safe_load(groups()["method"][method].read_text())
+    losses = [loss["type"] for phase in read.get("phases", {}).values() for loss in phase.get("losses", {}).values()
+              if "type" in loss]  # fmt: skip
+    for function in map(resolve, losses):
+        assert learns_by_reward(function) == ('batch["advantage"]' in inspect.getsource(function))
 
 
 def test_reflections_and_a_squeeze_of_exploration_go_to_whoever_can_use_them() -> None:

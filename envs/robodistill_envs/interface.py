@@ -12,7 +12,8 @@ from robodistill_deploy.spec import (
     SignalSpec,
     TermSpec,
 )
-from robodistill_envs.config import ActionConfig, RobotConfig, TaskConfig, TermConfig, spread
+from robodistill_envs.config import TaskConfig, TermConfig
+from robodistill_envs.robot_config import ActionConfig, RobotConfig, spread
 
 Mirror = tuple[tuple[int, ...], tuple[float, ...]]
 FEET_MIRROR: Mirror = ((1, 0, 3, 2), (1.0, 1.0, 1.0, 1.0))

@@ -12,9 +12,10 @@ import mujoco
 
 import robodistill_envs
 from robodistill_deploy.errors import SpecError, unknown
-from robodistill_envs.config import ActionConfig, SensorConfig, TaskConfig, spread
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.motor_config import MotorConfig
 from robodistill_envs.motors import ROTOR, add_motor, motors_of, set_dc_motor
+from robodistill_envs.robot_config import ActionConfig, SensorConfig, spread
 
 FLOOR = "floor"
 MAX_DELAY_S = 0.03

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.errors import SpecError
-from robodistill_envs.config import ActionConfig, RobotConfig, spread
+from robodistill_envs.robot_config import ActionConfig, RobotConfig, spread
 
 ROTOR = ".rotor"
 """Ending of the names of rotors' joints and bodies; what comes before is the link's joint."""

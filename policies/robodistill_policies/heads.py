@@ -71,7 +71,8 @@ class Mixture(MixedActor):
 
     def plain(self) -> nn.Sequential:
         """Return the hidden layers, and a last one for one component."""
-        return nn.Sequential(*list(self.net.children())[:-1], nn.Linear(self._mean_layer()[0].shape[1], self.action_dim))
+        width = self._mean_layer()[0].shape[1]
+        return nn.Sequential(*list(self.net.children())[:-1], nn.Linear(width, self.action_dim))
 
     def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
         """Take a plain actor's layers over; the means begin up to a deviation from its own, by which they can part."""

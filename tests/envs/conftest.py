@@ -14,10 +14,11 @@ from torch import Tensor
 
 from robodistill.config import compose, decode
 from robodistill_deploy.spec import ActionKind
-from robodistill_envs.config import ActionConfig, RobotConfig, SensorConfig, TaskConfig
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import TRUE, build_model, sensor_slice
 from robodistill_envs.motor_config import MotorConfig
+from robodistill_envs.robot_config import ActionConfig, RobotConfig, SensorConfig
 from robodistill_envs.vector import Disturbances, VecEnv
 from robodistill_envs.world import World
 

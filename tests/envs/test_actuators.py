@@ -14,10 +14,11 @@ from torch import Tensor
 
 from robodistill.config import groups
 from robodistill_deploy.errors import RobodistillError, SpecError
-from robodistill_envs.config import TaskConfig, spread
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import build_model
 from robodistill_envs.motor_config import MotorConfig
+from robodistill_envs.robot_config import spread
 from robodistill_envs.vector import VecEnv
 
 MakeEnv = Callable[..., VecEnv]

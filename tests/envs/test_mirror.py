@@ -12,9 +12,10 @@ from torch import Tensor
 from robodistill.config import groups
 from robodistill.symmetry import Mirror, declared
 from robodistill_deploy.resolve import resolve
-from robodistill_envs.config import RobotConfig, TaskConfig
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.interface import joint_mirror
 from robodistill_envs.motors import ROTOR
+from robodistill_envs.robot_config import RobotConfig
 from robodistill_envs.vector import Disturbances, VecEnv
 
 MakeEnv = Callable[..., VecEnv]

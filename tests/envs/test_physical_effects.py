@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from robodistill_envs.config import ActionConfig, PushConfig, RobotConfig, TaskConfig, spread
+from robodistill_envs.config import PushConfig, TaskConfig
 from robodistill_envs.engines.mjbatch import MjbatchEngine
 from robodistill_envs.model import build_model
+from robodistill_envs.robot_config import ActionConfig, RobotConfig, spread
 from robodistill_envs.terms import effects
 from robodistill_envs.vector import Disturbances, VecEnv
 from robodistill_envs.world import World

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from robodistill_deploy.errors import SpecError
 from robodistill_envs import rotations
-from robodistill_envs.config import ParameterConfig, TaskConfig, spread
+from robodistill_envs.config import ParameterConfig, TaskConfig
 from robodistill_envs.interface import interface_of, joint_mirror
 from robodistill_envs.observation import SignalTerms
+from robodistill_envs.robot_config import spread
 from robodistill_envs.terms import internals, observations, privileged
 from robodistill_envs.vector import VecEnv
 from robodistill_envs.world import World

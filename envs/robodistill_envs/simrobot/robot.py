@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from robodistill_deploy.drivers.base import Command, Reading
 from robodistill_deploy.errors import RobodistillError
-from robodistill_envs.config import TaskConfig, spread
+from robodistill_envs.config import TaskConfig
 from robodistill_envs.model import FLOOR, build_model
+from robodistill_envs.robot_config import spread
 from robodistill_envs.simrobot.excursions import Excursions
 from robodistill_envs.simrobot.options import Robot
 from robodistill_envs.simrobot.sensing import Sensing

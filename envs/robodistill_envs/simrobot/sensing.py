@@ -11,9 +11,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robodistill_envs.config import SensorConfig, SignalConfig, TaskConfig
+from robodistill_envs.config import SignalConfig, TaskConfig
 from robodistill_envs.measure import QUATERNION
 from robodistill_envs.model import MEASURED, TRUE, sensor_slice
+from robodistill_envs.robot_config import SensorConfig
 from robodistill_envs.simrobot.options import Robot
 
 Array = NDArray[np.float64]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from robodistill_deploy.errors import RobodistillError
-from robodistill_envs.config import spread
 from robodistill_envs.engines.base import Engine
 from robodistill_envs.model import MAX_DELAY_S, model_field
 from robodistill_envs.motor_config import DAMPING, FRICTION
 from robodistill_envs.motors import KD, KP, RESISTANCE, VOLTAGE, motor_dofs
+from robodistill_envs.robot_config import spread
 from robodistill_envs.world import World
 
 

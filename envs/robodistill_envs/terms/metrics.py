@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robodistill_envs.config import spread
+from robodistill_envs.robot_config import spread
 from robodistill_envs.terms import rewards
 from robodistill_envs.world import World
 

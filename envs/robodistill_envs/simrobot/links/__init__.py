@@ -20,7 +20,7 @@ from typing import Protocol
 
 from robodistill_deploy.drivers.base import Command, Reading
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_envs.config import RobotConfig
+from robodistill_envs.robot_config import RobotConfig
 
 Option = int | float | str | bool
 

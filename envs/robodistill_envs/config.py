@@ -1,7 +1,4 @@
-"""A task as data: frozen dataclasses that the YAML under ``configs/task`` fills.
-
-Lists of one number stand for that number at every element.
-"""
+"""A task as data: frozen dataclasses that the YAML under ``configs/task`` fills."""
 
 from __future__ import annotations
 
@@ -54,6 +51,7 @@ class TermConfig:
     unit: str = "1"
     frame: str = ""
     scale: tuple[float, ...] = (1.0,)
+    """One number stands for that number at every element."""
     clip: float = 100.0
     params: dict[str, Any] = field(default_factory=dict)
     mirror: str | tuple[float, ...] | None = None

@@ -21,7 +21,8 @@ from robodistill_policies.mlp import linear, mlp
 OUT_GAIN = 0.01
 """Of the last layer: actions begin near zero."""
 _APART = 0.5
-"""Spread (raw action) of the components' means at the start; alike, they would learn alike."""
+"""Spread (raw action) of the components' means at the start, unless they begin as a teacher's; alike, they would learn
+alike."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class MixedActor(nn.Module, ABC):
         """Return the deterministic action (..., action_dim)."""
 
     @abstractmethod
-    def plain(self) -> nn.Sequential:
-        """Return a plain actor of the shapes that one part has."""
+    def one_part(self) -> nn.Sequential:
+        """Return a plain actor of the shapes that one part has, for these alone."""
 
     @abstractmethod
     def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
@@ -67,12 +68,12 @@ class Mixture(MixedActor):
         self.components, self.action_dim = config.components, action_dim
         outputs = config.components * (action_dim + 1)
         self.net = mlp(inputs, config.actor_hidden, outputs, config.activation, OUT_GAIN)
-        self._mean_layer()[1].copy_(_APART * self._apart().repeat_interleave(action_dim))
+        self._mean_layer()[1].copy_(_APART * self._places().repeat_interleave(action_dim))
 
-    def plain(self) -> nn.Sequential:
+    def one_part(self) -> nn.Sequential:
         """Return the hidden layers, and a last one for one component."""
         width = self._mean_layer()[0].shape[1]
-        return nn.Sequential(*list(self.net.children())[:-1], nn.Linear(width, self.action_dim))
+        return nn.Sequential(*list(self.net.children())[:-1], nn.Linear(width, self.action_dim, device="meta"))
 
     def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
         """Take a plain actor's layers over; the means begin up to a deviation from its own, by which they can part."""
@@ -80,7 +81,7 @@ class Mixture(MixedActor):
         weight, bias = self._mean_layer()
         last = f"{len(plain) - 1}."
         weight.copy_(plain.get_parameter(f"{last}weight").repeat(self.components, 1))
-        apart = torch.outer(self._apart(), std)
+        apart = torch.outer(self._places(), std)
         bias.copy_((plain.get_parameter(f"{last}bias") + apart).flatten())
 
     def _mean_layer(self) -> tuple[Tensor, Tensor]:
@@ -88,7 +89,7 @@ class Mixture(MixedActor):
         rows, last = self.components * self.action_dim, f"{len(self.net) - 1}."
         return self.net.get_parameter(f"{last}weight").data[:rows], self.net.get_parameter(f"{last}bias").data[:rows]
 
-    def _apart(self) -> Tensor:
+    def _places(self) -> Tensor:
         """Return a place for each component, evenly from -1 to 1."""
         last = self.components - 1
         return (2.0 * torch.arange(self.components) - last) / max(1, last)
@@ -117,12 +118,12 @@ class Experts(MixedActor):
             mlp(inputs, sizes, action_dim, config.activation, OUT_GAIN) for _ in range(config.components)
         )
 
-    def plain(self) -> nn.Sequential:
+    def one_part(self) -> nn.Sequential:
         """Return an expert."""
         return cast(nn.Sequential, self.experts[0])
 
     def begin_as(self, plain: nn.Sequential, std: Tensor) -> None:
-        """Make every expert a copy; they part as soon as they learn, for the gate gives each its own share."""
+        """Make every expert a copy; the gate gives each its own share of every gradient, so they part."""
         for expert in self.experts:
             expert.load_state_dict(plain.state_dict())
 

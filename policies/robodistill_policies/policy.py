@@ -149,7 +149,10 @@ class Policy(nn.Module):
             self.normalizers[group] = teacher.normalizers[group]
 
     def _head_pairs(self, teacher: Policy) -> list[tuple[str, nn.Module, nn.Module]]:
-        """Return (name, the teacher's, ours) of the head's modules; refuse heads that are not alike."""
+        """Return the modules to copy one to one, as (name, the teacher's, ours); refuse heads that are not alike.
+
+        A mixed actor over a plain one is checked, not listed.
+        """
         mixed = self._mixed_over(teacher)
         for name in ("groups", "activation", "latent_norm", *(("head",) if mixed is None else ())):
             theirs, ours = getattr(teacher.config, name), getattr(self.config, name)
@@ -158,7 +161,7 @@ class Policy(nn.Module):
         norms = [
             (f"normaliser of {g!r}", teacher.normalizers[g], self.normalizers[g]) for g in self.config.groups
         ]
-        actor = ("actor", teacher.actor, self.actor if mixed is None else mixed.plain())
+        actor = ("actor", teacher.actor, self.actor if mixed is None else mixed.one_part())
         for name, source, target in (actor, *norms):
             check_same_shapes(name, source, target)
         return [actor, *norms] if mixed is None else norms

@@ -16,18 +16,19 @@ from robodistill_deploy.errors import RobodistillError
 _Loss = TypeVar("_Loss", bound=Callable[..., Tensor])
 
 
-def by_reward(loss: _Loss) -> _Loss:
-    """Mark a loss by which a policy learns from advantages; its first such loss names who acts in a phase.
+def policy_gradient(loss: _Loss) -> _Loss:
+    """Mark a loss by which a policy learns from advantages.
 
-    ``robodistill bench methods`` gives phases that have one the task's settings for reinforcement learning.
+    ``robodistill bench methods`` gives phases that have one the task's settings for reinforcement learning; the policy
+    of the first one in a phase gets the recipe's bounds on actions.
     """
-    vars(loss)["learns_by_reward"] = True
+    vars(loss)["policy_gradient"] = True
     return loss
 
 
-def learns_by_reward(loss: Callable[..., Tensor]) -> bool:
-    """Return whether a loss is marked with ``by_reward``."""
-    return bool(vars(loss).get("learns_by_reward"))
+def is_policy_gradient(loss: Callable[..., Tensor]) -> bool:
+    """Return whether a loss is marked with ``policy_gradient``."""
+    return bool(getattr(loss, "policy_gradient", False))
 
 
 def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
@@ -36,7 +37,7 @@ def _same_shape(what: str, a: Tensor, b: Tensor) -> None:
         raise RobodistillError(f"loss: {what} have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be the same")
 
 
-@by_reward
+@policy_gradient
 def surrogate(batch: Minibatch, *, policy: str, clip: float = 0.2, role: str = "", name: str = "") -> Tensor:
     """Return PPO's clipped objective, negated (Schulman et al. 2017, eq. 7), over the steps that ``role`` drove.
 

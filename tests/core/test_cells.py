@@ -23,7 +23,7 @@ from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
 from robodistill.cells.write import as_csv, as_markdown, write_results
 from robodistill.config import compose, groups
-from robodistill.losses import learns_by_reward
+from robodistill.losses import is_policy_gradient
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.resolve import resolve
@@ -86,13 +86,13 @@ def test_reinforcement_learning_has_the_tasks_settings_whoever_learns() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(groups()["method"]))
-def test_losses_that_read_advantages_are_marked_as_learning_by_reward(method: str) -> None:
+def test_losses_that_read_advantages_are_marked_as_policy_gradients(method: str) -> None:
     """An unmarked one leaves its method without the task's settings, and no figure shows it."""
     read = yaml.safe_load(groups()["method"][method].read_text())
     losses = [loss["type"] for phase in read.get("phases", {}).values() for loss in phase.get("losses", {}).values()
               if "type" in loss]  # fmt: skip
     for function in map(resolve, losses):
-        assert learns_by_reward(function) == ('batch["advantage"]' in inspect.getsource(function))
+        assert is_policy_gradient(function) == ('batch["advantage"]' in inspect.getsource(function))
 
 
 def test_reflections_and_a_squeeze_of_exploration_go_to_whoever_can_use_them() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ def old_run(save_policy: SavePolicy, tmp_path: Path) -> list[str]:
     run.write_config({key: value for key, value in config.items() if key != "play"})
     assert "play" not in yaml.safe_load(run.config_path.read_text())
     return ["run=old", f"runs_dir={tmp_path}"]
+
+
+def test_legal_keys_are_no_misspelling_of_the_verbs_own() -> None:
+    roots = [field.name for field in fields(RunConfig)]
+    own = [field.name for field in fields(PlayConfig)]
+    words = [f"{key}=x" for key in (*roots, *own, *(f"play.{key}" for key in own), "method@teacher.method", "+mode")]
+    cli.refuse_misspelt(words, own)
+    with pytest.raises(RobodistillError, match="unknown key 'checkpiont': did you mean 'checkpoint'"):
+        cli.refuse_misspelt([*words, "checkpiont=x"], own)
 
 
 def test_runs_of_earlier_versions_load_and_take_the_keys(old_run: list[str]) -> None:

@@ -14,10 +14,10 @@ import yaml
 from robodistill.config import compose
 from robodistill.decode import decode
 from robodistill.files import read_json
-from robodistill.losses import learns_by_reward
+from robodistill.losses import is_policy_gradient
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError, unknown
-from robodistill_deploy.resolve import resolve_function
+from robodistill_deploy.resolve import resolve
 
 BOUNDS = "robodistill.losses:action_bounds"
 """The loss that keeps actions where they are not clipped."""
@@ -163,7 +163,7 @@ def _entropy_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]
 
 def _bound_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     """Keep the actions of whoever learns where the recipe keeps its teacher's: where they are clipped noise is idle."""
-    policy = next(loss["params"]["policy"] for loss in phase["losses"].values() if _by_reward(loss))
+    policy = next(loss["params"]["policy"] for loss in phase["losses"].values() if _policy_gradient(loss))
     bounds = {key: loss for key, loss in model["losses"].items() if loss["type"] == BOUNDS}
     return [
         _word(f"student.method.phases.{name}.losses.{key}", {**loss, "params": {**loss["params"], "policy": policy}})
@@ -172,11 +172,11 @@ def _bound_words(name: str, phase: Mapping[str, Any], model: Mapping[str, Any]) 
 
 
 def _learns_by_reward(phase: Mapping[str, Any]) -> bool:
-    return any(map(_by_reward, phase["losses"].values()))
+    return any(map(_policy_gradient, phase["losses"].values()))
 
 
-def _by_reward(loss: Mapping[str, Any]) -> bool:
-    return learns_by_reward(resolve_function(loss["type"], loss.get("params") or {}, "losses"))
+def _policy_gradient(loss: Mapping[str, Any]) -> bool:
+    return is_policy_gradient(resolve(loss["type"]))
 
 
 def _word(key: str, value: Any) -> str:

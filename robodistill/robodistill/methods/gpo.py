@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from robodistill import gaussian
-from robodistill.losses import by_reward
+from robodistill.losses import policy_gradient
 from robodistill.methods.shared import divergence
 from robodistill.segment import Minibatch
 
@@ -35,7 +35,7 @@ def _log_ratio(batch: Minibatch, policy: str, learner: str) -> tuple[Tensor, Ten
     return log_mu, log_mu - log_pi
 
 
-@by_reward
+@policy_gradient
 def double_clipped(
     batch: Minibatch, *, policy: str, learner: str, clip: float = 0.3, delta: float = 0.3, role: str = ""
 ) -> Tensor:

@@ -32,7 +32,7 @@ from robodistill_policies.policy import Policy
 
 
 def student(build: Build, *, head: HeadKind, components: int = 4, init_std: float = 0.0) -> Policy:
-    """Return the policy that is exported, with a mixed head; with ``copy_head`` its parts begin as the teacher's."""
+    """Return the policy that is exported, with a mixed head; with ``copy_head`` it begins as the teacher's."""
     train = replace(build.train, policy=replace(build.train.policy, head=head, components=components))
     return builders.student(replace(build, train=train), init_std=init_std)
 

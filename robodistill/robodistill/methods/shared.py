@@ -19,7 +19,7 @@ from torch import Tensor
 
 from robodistill import builders, gaussian
 from robodistill.builders import Build
-from robodistill.losses import by_reward
+from robodistill.losses import policy_gradient
 from robodistill.methods.coefficient import value_of
 from robodistill.segment import Minibatch, find
 from robodistill_deploy.errors import RobodistillError
@@ -88,7 +88,7 @@ def divergence(moved: PolicyOutput, still: PolicyOutput, reverse: bool) -> Tenso
     return kl / moved.mean.shape[-1]
 
 
-@by_reward
+@policy_gradient
 def off_surrogate(
     batch: Minibatch, *, policy: str, clip: float = 0.2, role: str = "", coefficient: str = "", name: str
 ) -> Tensor:

@@ -170,10 +170,10 @@ def refuse_misspelt(words: Sequence[str], own: Collection[str]) -> None:
     from robodistill.config import FOLDER_KEY, groups
     from robodistill.settings import RunConfig
 
-    known = {FOLDER_KEY, *(field.name for field in fields(RunConfig)), *groups()}
+    known = {FOLDER_KEY, *(field.name for field in fields(RunConfig)), *groups(), *own}
     for key in (word.partition("=")[0].lstrip("+~").partition("@")[0] for word in words):
-        near = difflib.get_close_matches(key, {*own, *known}, n=1, cutoff=0.75)
-        if "." not in key and near and key not in known and near[0] in own and key not in own:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        if "." not in key and key not in known and near and near[0] in own:
             legal = ", ".join(sorted(own))
             raise RobodistillError(f"unknown key {key!r}: did you mean {near[0]!r}? legal of this verb alone: {legal}")
 

@@ -13,7 +13,7 @@ from robodistill_deploy.errors import RobodistillError, unknown
 if TYPE_CHECKING:
     from robodistill.pipeline import StageConfig
 
-FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline.reuse")
+FREE = ("run", "runs_dir", "rollouts_dir", "quiet", "threads", "play", "pipeline.reuse")
 """Keys that may change between the sessions of one run: they do not change what it makes."""
 
 

@@ -295,6 +295,8 @@ class RunConfig:
     run: str
     """Name of the run, a folder below ``runs_dir``."""
     runs_dir: str = "runs"
+    rollouts_dir: str = ""
+    """Where runs share an evaluation's rollouts of the same teacher on the same worlds; empty makes them each time."""
     seed: int = 0
     threads: int = 0
     """Threads of physics and of torch each; 0 is one per core."""

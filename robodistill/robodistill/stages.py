@@ -199,8 +199,9 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
 
 def _drivers(inputs: Inputs) -> dict[str, Driver]:
     """Return who is compared: the exported file only where there is one."""
+    teacher = Path(inputs["teacher"])
     drivers: dict[str, Driver] = {
-        TEACHER: TorchDriver(load_policy(Path(inputs["teacher"]), "teacher").policy),
+        TEACHER: TorchDriver(load_policy(teacher, TEACHER).policy, checkpoint_sha256(teacher)),
         "student": TorchDriver(load_policy(Path(inputs["student"]), STUDENT).policy),
     }
     if "policy" in inputs:
@@ -226,9 +227,10 @@ def _compare(
     task = within(config.task, name)
     env = VecEnv(task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
     title = "evaluate" if name == TRAIN else f"evaluate {name}"
+    kept = Path(config.rollouts_dir) if config.rollouts_dir else None
     with Progress(title, ticks * len(order), quiet=config.quiet) as progress:
         return compare(
-            env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1), watch
+            env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1), watch, kept
         )
 
 

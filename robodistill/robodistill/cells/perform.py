@@ -38,7 +38,7 @@ def cell_job(cell: Cell, folder: Path) -> Job:
     reuse = (folder / "teachers" / cell.teacher).resolve()
     words = (
         "pipeline", *cell.words, f"run={cell.name}", f"runs_dir={folder / 'cells'}", "threads=1", "quiet=true",
-        f"pipeline.reuse={reuse}",
+        f"pipeline.reuse={reuse}", f"rollouts_dir={folder / 'rollouts'}",
     )  # fmt: skip
     return Job(f"{cell.task}, seed {cell.seed}, {cell.label}", words, folder / "cells" / cell.name)
 

@@ -24,7 +24,7 @@ BOUNDS = "robodistill.losses:action_bounds"
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
-_FREE = ("run", "runs_dir", "quiet", "threads", "play", "pipeline")
+_FREE = ("run", "runs_dir", "rollouts_dir", "quiet", "threads", "play", "pipeline")
 
 
 @dataclass(frozen=True)

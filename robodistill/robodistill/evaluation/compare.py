@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from robodistill.evaluation import statistics
 from robodistill.evaluation.drivers import Driver
+from robodistill.evaluation.kept import kept_rollout
 from robodistill.evaluation.probe import privileged_r2
 from robodistill.evaluation.rollout import Look, Rollout, as_arrays, roll_out
 from robodistill.files import write_json, writing
@@ -45,15 +47,19 @@ def compare(
     config: EvaluateConfig,
     progress: Callable[[str, int], None],
     watch: Look | None = None,
+    kept: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
     """Roll out every driver on the same seed; return the figures of ``evaluation.json`` and the rollouts.
 
-    ``watch`` is shown the student's ticks.
+    ``watch`` is shown the student's ticks; ``kept`` is a folder of rollouts to take from and to add to.
     """
+
+    def rollout_of(name: str, driver: Driver) -> Rollout:
+        look = watch if name == STUDENT else None
+        return roll_out(env, driver, config, lambda tick: progress(name, tick), look)
+
     rollouts = {
-        name: roll_out(
-            env, driver, config, lambda tick, n=name: progress(n, tick), watch if name == STUDENT else None
-        )
+        name: kept_rollout(kept, env.task, driver, config, partial(rollout_of, name, driver))
         for name, driver in drivers.items()
     }
     returns = {name: rollout.returns.numpy() for name, rollout in rollouts.items()}

@@ -18,6 +18,8 @@ from robodistill_policies.policy import Policy
 class Driver(ABC):
     """Acts in every world at each tick; an episode begins with ``start``."""
 
+    identity: str = ""
+    """What tells the driver from all others that do not act alike, where somebody knows."""
     latent: Tensor | None = None
     """(num_envs, Z) of the last tick, if the driver has one."""
 
@@ -33,6 +35,8 @@ class Driver(ABC):
 class ZeroDriver(Driver):
     """Raw action zero: the robot holds its default pose."""
 
+    identity = "zero"
+
     def start(self, env: VecEnv) -> None:
         """Nothing to begin."""
 
@@ -44,8 +48,8 @@ class ZeroDriver(Driver):
 class TorchDriver(Driver):
     """A torch policy's mean action."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, identity: str = "") -> None:
+        self.policy, self.identity = policy, identity
         self.state: State = {}
         self.before: State = {}
         """The policy state before the last tick."""

@@ -94,12 +94,21 @@ def available_cores() -> int:
 
 def verbs() -> dict[str, str]:
     """Return every verb with its help. A module in ``robodistill.verbs`` is a verb; its docstring is the help."""
-    found: dict[str, str] = {}
-    for info in pkgutil.iter_modules(robodistill.verbs.__path__):
-        source = Path(robodistill.verbs.__path__[0]) / f"{info.name}.py"
-        # Read, not imported: help must not wait for torch, nor need it.
-        found[info.name.rstrip("_")] = ast.get_docstring(ast.parse(source.read_text())) or ""
-    return found
+    folder = Path(robodistill.verbs.__path__[0])
+    names = [info.name for info in pkgutil.iter_modules([str(folder)])]
+    return {name.rstrip("_"): _docstring(folder / f"{name}.py") for name in names}
+
+
+def _docstring(source: Path) -> str:
+    """Return a module's docstring. Read, not imported: help must not wait for torch, nor need it."""
+    return ast.get_docstring(ast.parse(source.read_text())) or ""
+
+
+def _help(verb: str, words: Sequence[str]) -> str:
+    """Return the help of ``robodistill <verb> --help``, or of what the next word names, such as ``bench env``."""
+    part = Path(robodistill.verbs.__path__[0]).with_name(verb) / f"{words[0]}.py"
+    own = _docstring(part) if part.is_file() else ""
+    return own if f"robodistill {verb} {words[0]}" in own else verbs()[verb]
 
 
 def _dispatch(words: list[str]) -> int:
@@ -115,7 +124,7 @@ def _dispatch(words: list[str]) -> int:
     if verb not in legal:
         raise RobodistillError(unknown("verb", verb, legal))
     if {"-h", "--help"} & set(rest):
-        print(legal[verb])
+        print(_help(verb, rest))
         return 0
     options = [word for word in rest if word.startswith("-")]
     if options and options != ["--config"]:

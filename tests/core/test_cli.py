@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from robodistill import cli
+from robodistill import bench, cli
 from robodistill_deploy.errors import RobodistillError
 
 
@@ -55,9 +58,26 @@ def test_help_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, shown.splitlines())) <= 130
 
 
+@pytest.mark.parametrize("measurement", [info.name for info in pkgutil.iter_modules(bench.__path__)])
+def test_each_measurement_teaches_its_own_keys(measurement: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", measurement, "--help"]) == 0
+    shown = capsys.readouterr().out
+    settings = importlib.import_module(f"robodistill.bench.{measurement}").Settings
+    lacking = [key for key in ("out", *(field.name for field in fields(settings))) if f" {key}=" not in shown]
+    assert not lacking, f"the help of bench {measurement} lacks {lacking}"
+    assert f"\n  robodistill bench {measurement}" in shown
+    assert max(map(len, shown.splitlines())) <= 130
+
+
+def test_help_of_what_is_no_measurement_is_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["bench", "nothing", "--help"], ["play", "server", "--help"]):  # the second is a module inside
+        assert cli.main(words) == 0
+        assert capsys.readouterr().out == f"{cli.verbs()[words[0]]}\n"
+
+
 def test_help_and_list_need_no_torch(tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['torch'] = None; sys.modules['mujoco'] = None\n"
-    for words in (["--help"], ["pipeline", "--help"], ["list", "tasks"]):
+    for words in (["--help"], ["pipeline", "--help"], ["bench", "env", "--help"], ["list", "tasks"]):
         code = f"{blocked}from robodistill.cli import main\nsys.exit(main({words}))"
         path = os.pathsep.join(sys.path)
         done = subprocess.run(

@@ -1,4 +1,25 @@
-"""How methods compare on equal terms: the same tasks, seeds, teachers and number of environment steps."""
+"""How methods compare on equal terms: the same tasks, seeds, teachers and number of environment steps.
+
+  robodistill bench methods tasks=dmc_pendulum,dmc_finger jobs=2 out=docs/benchmarks
+  robodistill bench methods tasks=go2_flat methods=ppo_dr,ppo_asym,dagger
+  robodistill bench methods tasks=pendulum_swingup variants=benchmarks/ablations/hib.yaml
+
+Keys    tasks=a,b               what to train on
+        methods=c,d             what to measure; unless given, all that train a student
+        variants=<file.yaml>    methods with some keys changed, name: {method: ..., words: [...]}, a row each, in place
+                                of methods=; benchmarks/ablations has some
+        seeds=0,1,2             training seeds; three or more give intervals
+        steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
+        ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice
+        jobs=1                  cells at once, each in a process with one thread
+        folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
+        records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
+                                unless given, records.json in out=
+        out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
+Any other word, such as evaluate.episodes=256, is a key of every cell's configuration.
+
+A table is written after each seed. docs/benchmark-methods.md says what is equal, and what is not.
+"""
 
 from __future__ import annotations
 

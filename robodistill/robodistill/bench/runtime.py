@@ -1,5 +1,14 @@
 """What the robot's runtime costs: a tick with safety filter beside a bare call of onnxruntime, hot and paced.
 
+  robodistill bench runtime
+  robodistill bench runtime policy=runs/walk/policy.onnx calls=10000
+
+Keys    policy=a.onnx,b.onnx    files to measure; unless given, one of every kind is made for the task
+        folder=<folder>         where what is made is kept and found again; unless given, it is thrown away
+        calls=3000  paced=250   calls of each kind back to back, and one a control period
+        ticks=0                 ticks over which memory must not grow; 0 leaves it out
+        out=<file.json>         where the figures go
+
 *Bare* is ``session.run`` with one dict of arrays, the call of onnxruntime's documentation; *bound* is the cheapest
 call that Python can make, IO binding to fixed buffers, which the runtime itself uses.
 """

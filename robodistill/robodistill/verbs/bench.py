@@ -6,35 +6,10 @@
   robodistill bench methods tasks=dmc_pendulum   methods on equal terms: a table of scores with intervals over seeds
 
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
-Writes  nothing, or the figures with out=<file.json>; bench methods: its cells into folder=, its tables into out=,
-        what finished cells gave into records=.
+Writes  nothing, or the figures with out=<file.json>; bench methods: cells, records and tables.
 
-Keys    worlds=256,1024,4096    bench env: numbers of worlds
-        rounds=9                bench env: rounds for each, of which the median counts
-        compiled=auto           bench env: VecEnv with compile=true beside the plain one; auto: with a C++ compiler
-        policy=a.onnx,b.onnx    bench runtime: files to measure; unless given, one of every kind is made for the task
-        calls=3000  paced=250   bench runtime: calls of each kind back to back, and one a control period
-        ticks=0                 bench runtime: ticks over which memory must not grow; 0 leaves it out
-        iterations=10           bench train: iterations that are timed
-        threads=2               of physics and torch; 0 is all cores
-
-        tasks=a,b  methods=c,d  bench methods: what to measure; without methods= all that train a student
-        variants=<file.yaml>    bench methods: methods with some keys changed, name: {method: ..., words: [...]}, a row
-                                each; benchmarks/ablations has some
-        seeds=0,1,2             training seeds; three or more give intervals
-        steps=2000000           env steps of a cell, teacher and student together; 0 is what the recipe says
-        ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice
-        jobs=1                  cells at once, each in a process with one thread
-        folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on; bench
-                                runtime: where the files that it makes are kept and found again
-        records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
-                                unless given, records.json in out=
-        out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
-
-A round of `bench env` steps from the same state by the engine alone, in VecEnv and, where a C++ compiler is found, in
-VecEnv with compile=true, all with the same targets. `ratio=` at the end is the worst of the compiled one, or of the
-plain one where it is alone. Compiling takes about a minute the first time. A busy machine spoils any measurement: close
-what else runs, and look at the range.
+Each has keys of its own: robodistill bench methods --help. threads=2, of physics and torch, is one for all; 0 is all
+cores. A busy machine spoils any measurement: close what else runs, and look at the range.
 """
 
 from __future__ import annotations

@@ -55,20 +55,25 @@ def compose(overrides: Sequence[str], cls: type[Any] | None = None, tree: str = 
     for override in parsed:
         _check_choice(override, legal)
     search = [f"hydra.searchpath=['file://{folder}']"] if folder else []
+    opened = [f"++{word}" if _may_add(o, legal, cls) else word for word, o in zip(words, parsed, strict=True)]
     with initialize_config_module(tree, version_base="1.3"):
         try:
-            return _plain(hydra_compose("config", [*search, *words]))
+            return _plain(hydra_compose("config", [*search, *opened]))
         except HydraException as error:
             chosen = [word for word, o in zip(words, parsed, strict=True) if o.key_or_group in legal]
-            base = _base([*search, *chosen], parsed, legal, error)
+            _refuse_unknown(parsed, _base([*search, *chosen], parsed, legal, error), legal, cls)
+            raise ConfigError(_one_line(error)) from error
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_one_line(error)) from error
-        try:
-            return _plain(
-                hydra_compose("config", [*search, *_with_additions(words, parsed, base, legal, cls)])
-            )
-        except HydraException as error:
-            raise ConfigError(_one_line(error)) from error
+
+
+def _may_add(override: Override, legal: Mapping[str, Mapping[str, Path]], cls: type[Any] | None) -> bool:
+    """Return whether ``override`` sets a key that ``cls`` has, whether or not a file of the tree mentions it."""
+    key = override.key_or_group
+    if cls is None or key in legal or override.package is not None:
+        return False
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return plain and declares(cls, key.split("."))
 
 
 def overlay(stored: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -138,22 +143,15 @@ def _base(
         raise ConfigError(_one_line(again)) from again
 
 
-def _with_additions(
-    words: Sequence[str],
-    parsed: Sequence[Override],
-    base: DictConfig,
-    legal: Mapping[str, Mapping[str, Path]],
-    cls: type[Any] | None,
-) -> list[str]:
-    """Return ``words`` with ``++`` before keys that ``cls`` has and the composed tree lacks; refuse all others."""
-    found: list[str] = []
-    for word, override in zip(words, parsed, strict=True):
+def _refuse_unknown(
+    parsed: Sequence[Override], base: DictConfig, legal: Mapping[str, Mapping[str, Path]], cls: type[Any] | None
+) -> None:
+    """Name the first key that neither the tree nor ``cls`` has."""
+    for override in parsed:
         key = override.key_or_group
-        lacking = key not in legal and not override.is_add() and not _has(base, key)
-        if lacking and (override.is_delete() or cls is None or not declares(cls, key.split("."))):
+        adds = override.is_add() or override.is_force_add() or _may_add(override, legal, cls)
+        if key not in legal and not adds and not _has(base, key):
             raise ConfigError(_unknown_key(key, base, cls))
-        found.append(f"++{word}" if lacking else word)
-    return found
 
 
 def _has(composed: DictConfig, key: str) -> bool:

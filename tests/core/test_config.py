@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from hydra import compose as hydra_compose
 
+from robodistill import config
 from robodistill.config import ConfigError, compose, decode, groups, overlay
 from robodistill_deploy.errors import RobodistillError
 
@@ -117,6 +119,19 @@ def test_keys_that_no_yaml_mentions_are_those_of_the_class(tree: str) -> None:
         compose(["task=go2_flat", "ppo.clip=0.1", "ppo.clp=0.1"], Run, tree)
     with pytest.raises(ConfigError, match=r"unknown key 'ppo.clip': legal"):
         compose(["task=go2_flat", "~ppo.clip"], tree=tree)
+
+
+def test_what_fits_is_composed_once(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composing is what a command waits for before its first line, and a benchmark does it for every cell."""
+    composed: list[list[str]] = []
+
+    def counted(name: str, words: list[str]) -> Any:
+        composed.append(words)
+        return hydra_compose(name, words)
+
+    monkeypatch.setattr(config, "hydra_compose", counted)
+    compose(["task=go2_flat", "ppo.lr=1", "ppo.clip=0.1", "ppo.extra.a=[1]", "+ppo.extra.b=2", "seed=4"], Run, tree)
+    assert len(composed) == 1
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Row:
     """Finished cells"""
     failures: tuple[str, ...]
     figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    """Range -> figure -> {"mean", "ci95"} over seeds"""
+    """Range -> figure -> {"mean", "ci95"} over seeds, and "each" of them"""
     wall_s: float = math.nan
     env_steps: float = math.nan
     rank: int | None = None
@@ -64,7 +64,7 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
     if not measured:
         return Row(task, label, 0, failures)
     figures = {
-        name: {figure: over_seeds([_value(m.figures[name][figure]) for m in measured]) for figure in FIGURES}
+        name: {figure: _figure([_value(m.figures[name][figure]) for m in measured]) for figure in FIGURES}
         for name in measured[0].figures
     }
     count = len(measured)
@@ -72,6 +72,10 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
         task, label, count, failures, figures,
         sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count,
     )  # fmt: skip
+
+
+def _figure(values: list[float]) -> dict[str, Any]:
+    return {**over_seeds(values), "each": values}
 
 
 def _value(figure: float | None) -> float:

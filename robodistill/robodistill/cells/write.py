@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robodistill.cells.plot import draw_scores
 from robodistill.cells.records import FIGURES
 from robodistill.cells.table import Row, by_task, ranges_of
 from robodistill.evaluation.statistics import MIN_SEEDS
-from robodistill.files import write_json, write_text, writing
+from robodistill.files import write_json, write_text
 
 NAME = "methods"
-_COLORS = ("#3b6fb6", "#d98324", "#a83f4b", "#5d8a4a", "#7a5ea6", "#6b6b6b")
 
 
 def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -25,7 +25,7 @@ def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any]) -
     write_json(data, {"about": dict(about), "rows": [vars(row) for row in rows]})
     table = folder / f"{NAME}.csv"
     write_text(table, as_csv(rows))
-    plots = [_plot(task, own, folder / f"{NAME}_{task}.png") for task, own in by_task(rows).items() if _any(own)]
+    plots = [draw_scores(task, own, folder / f"{NAME}_{task}.png") for task, own in by_task(rows).items() if _any(own)]
     page = folder / f"{NAME}.md"
     write_text(page, as_markdown(rows, about))
     return [page, table, data, *plots]
@@ -121,30 +121,3 @@ def _teachers(rows: Sequence[Row]) -> list[str]:
 def _failures(rows: Sequence[Row]) -> list[str]:
     lines = [f"- `{row.label}`, {reason}" for row in rows for reason in row.failures]
     return ["", "Cells without a result:", "", *lines] if lines else []
-
-
-def _plot(task: str, rows: Sequence[Row], path: Path) -> Path:
-    """Draw the scores: a line for each method, a colour for each range, whiskers over seeds."""
-    from matplotlib.figure import Figure
-
-    shown = [row for row in rows if row.seeds]
-    names = ranges_of(shown)
-    drawing = Figure(figsize=(7.0, 1.2 + 0.45 * len(shown)), layout="constrained")
-    axes = drawing.subplots()
-    apart = min(0.18, 0.5 / len(names))  # a method's ranges stay closer to each other than to the next method's
-    for k, name in enumerate(names):
-        triples = [_triple(row.figures.get(name, {}).get("score")) for row in shown]
-        at = [i + apart * (k - 0.5 * (len(names) - 1)) for i in range(len(shown))]
-        half = [[0.0 if math.isnan(low) else mean - low for mean, low, _ in triples]]
-        axes.errorbar(
-            [mean for mean, _, _ in triples], at, xerr=half * 2, fmt="o", markersize=4, capsize=2,
-            color=_COLORS[k % len(_COLORS)], label=name,
-        )  # fmt: skip
-    axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(shown)), [row.label for row in shown])
-    axes.invert_yaxis()
-    axes.set_xlabel(f"score on {task}: 0 does nothing, 1 is the teacher in the same range")
-    axes.legend(frameon=False, fontsize="small")
-    with writing(path):
-        drawing.savefig(path, dpi=150)
-    return path

@@ -100,6 +100,15 @@ def test_one_replaced_while_it_is_read_is_read_again(
     assert set(following.newer()) == {"teacher"}
 
 
+def test_one_that_does_not_fit_is_an_error_and_not_tried_for_ever(
+    save_policy: SavePolicy, tmp_path: Path, following: Policies
+) -> None:
+    assert following.load()
+    save_policy(tmp_path, "pendulum_swingup", "teacher", seed=5)
+    with pytest.raises(RobodistillError, match="teacher"):
+        following.newer()
+
+
 def test_one_may_come_before_training_has_saved_anything(make_session: MakeSession, tmp_path: Path) -> None:
     spec = interface_of(make_session(TASK).task)
     assert list(Policies(RunFolder(tmp_path), spec, "latest").load()) == ["zero_action"]

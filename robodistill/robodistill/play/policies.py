@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robodistill.checkpoint import has_tree
+from robodistill.checkpoint import has_tree, is_whole
 from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, ZeroDriver
 from robodistill.networks import STUDENT, TEACHER, check_same_interface, load_policy
 from robodistill.play.watch import CheckpointWatch
@@ -47,15 +47,21 @@ class Policies:
         return {**found, ZERO: ZeroDriver()}
 
     def newer(self) -> dict[str, Driver]:
-        """Return drivers whose checkpoint is newer than the one read last; nothing unless ``latest`` was asked for."""
+        """Return drivers whose checkpoint is newer than the one read last; nothing unless ``latest`` was asked for.
+
+        One that does not fit is an error.
+        """
         found: dict[str, Driver] = {}
         for role, watch in self._watches.items() if self.follows else ():
             if not watch.poll():
                 continue
             try:
                 found[role] = self._read(role)
-            except RobodistillError:  # replaced once more while it was read: the next call sees it whole
-                watch.forget()
+            except RobodistillError:
+                replaced = watch.poll() or not is_whole(self._folders[role])
+                watch.forget()  # replaced once more while it was read: the next call sees it whole
+                if not replaced:
+                    raise
         return found
 
     def _read(self, role: str) -> Driver:

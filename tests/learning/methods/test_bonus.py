@@ -62,7 +62,7 @@ def test_the_suites_recipes_read_the_elements_that_they_mean() -> None:
     pytest.importorskip("dm_control")
     wanted = {
         "dmc_pendulum": {"energy": ("energy", "swing_energy", 0), "upright": ("sensors", "orientation", 1)},
-        "dmc_finger": {"spin": ("sensors", "joint_vel", 2)},
+        "dmc_finger": {"spin": ("sensors", "joint_vel", 2), "stand": ("sensors", "joint_pos", 0)},
     }
     for task, hooks in wanted.items():
         config = decode(RunConfig, compose([f"task={task}"]))

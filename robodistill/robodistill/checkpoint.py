@@ -143,9 +143,10 @@ def _manifest(content: Any) -> str:
 
 def _read_files(folder: Path) -> dict[str, bytes]:
     """Return the files of a checkpoint by name; whatever differs from what was written is a RobodistillError."""
-    if not (folder / _MANIFEST).is_file():
-        raise RobodistillError(f"checkpoint {folder}: no {_MANIFEST} there")
-    text = (folder / _MANIFEST).read_bytes()
+    try:
+        text = (folder / _MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RobodistillError(f"checkpoint {folder}: no {_MANIFEST} there") from error
     try:
         manifest = json.loads(text)
     except ValueError as error:

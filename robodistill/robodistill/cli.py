@@ -107,7 +107,7 @@ def _docstring(source: Path) -> str:
 def _help(verb: str, words: Sequence[str]) -> str:
     """Return the help of ``robodistill <verb> --help``, or of what the next word names, such as ``bench env``."""
     part = Path(robodistill.verbs.__path__[0]).with_name(verb) / f"{words[0]}.py"
-    own = _docstring(part) if part.is_file() else ""
+    own = _docstring(part) if words[0].isidentifier() and part.is_file() else ""
     return own if f"robodistill {verb} {words[0]}" in own else verbs()[verb]
 
 
@@ -228,7 +228,7 @@ def _since_added() -> Mapping[str, Any]:
     from robodistill.settings import PlayConfig
     from robodistill_deploy.codec import to_plain
 
-    return {"play": plain(to_plain(PlayConfig()))}
+    return {"play": plain(to_plain(PlayConfig())), "rollouts_dir": ""}
 
 
 def _show(config: Any) -> int:

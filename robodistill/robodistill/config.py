@@ -62,7 +62,10 @@ def compose(overrides: Sequence[str], cls: type[Any] | None = None, tree: str = 
         except HydraException as error:
             chosen = [word for word, o in zip(words, parsed, strict=True) if o.key_or_group in legal]
             _refuse_unknown(parsed, _base([*search, *chosen], parsed, legal, error), legal, cls)
-            raise ConfigError(_one_line(error)) from error
+            said = _one_line(error)
+            for word in words:  # as the user wrote it
+                said = said.replace(f"++{word}", word)
+            raise ConfigError(said) from error
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_one_line(error)) from error
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FREE = ("run", "runs_dir", "rollouts_dir", "quiet", "threads", "play", "pipeline.reuse")
 """Keys that may change between the sessions of one run: they do not change what it makes."""
+FREE_SECTIONS = frozenset(key.partition(".")[0] for key in FREE)
+"""What holds them at the top: no stage's result depends on any of it."""
 
 
 def digest_of(stage: StageConfig, values: Mapping[str, Any], digests: Mapping[str, str]) -> str:
@@ -22,8 +24,7 @@ def digest_of(stage: StageConfig, values: Mapping[str, Any], digests: Mapping[st
     if stage.uses:
         used = {key: select(values, key, stage.name) for key in _with_seed(stage, values)}
     else:
-        free = {name for name in FREE if "." not in name} | {"pipeline"}
-        used = {key: value for key, value in values.items() if key not in free}
+        used = {key: value for key, value in values.items() if key not in FREE_SECTIONS}
     feeding = {giver: digests[giver] for giver in givers(stage)}
     parts = {"type": stage.type, "uses": used, "inputs": stage.inputs, "from": feeding}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

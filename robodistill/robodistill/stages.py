@@ -15,6 +15,7 @@ from robodistill.collect import Collector
 from robodistill.evaluation.compare import TEACHER, ZERO, compare, write_files
 from robodistill.evaluation.diagnostics.diagnose import Diagnosis
 from robodistill.evaluation.drivers import Driver, OnnxDriver, TorchDriver, ZeroDriver
+from robodistill.evaluation.kept import Kept
 from robodistill.evaluation.rollout import Look, Rollout, roll_out
 from robodistill.export import Origin, export_policy
 from robodistill.files import read_json, write_json
@@ -177,11 +178,12 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
     diagnosis = None
     if settings.diagnose and isinstance(student, TorchDriver) and isinstance(teacher, TorchDriver):
         diagnosis = Diagnosis(student, teacher, settings)
-    result, rollouts = _compare(config, drivers, TRAIN, diagnosis and diagnosis.watch)
+    kept = Kept(config.rollouts_dir)
+    result, rollouts = _compare(config, drivers, TRAIN, kept, diagnosis and diagnosis.watch)
     if diagnosis is not None:
         result["diagnostics"] = _diagnose(config, diagnosis, rollouts)
     if others:
-        result["ranges"] = compare_ranges(config, drivers, others)
+        result["ranges"] = compare_ranges(config, drivers, others, kept)
     write_files(folder.path, result, rollouts, config.task.control_dt)
     floor = config.task.teacher_floor
     reached = result["policies"][TEACHER]["return"]["mean"]
@@ -192,7 +194,7 @@ def evaluate_policies(config: RunConfig, folder: RunFolder, inputs: Inputs) -> O
         "zero_at_most_half": zero <= 0.5 * reached,
     }
     write_json(folder.path / "evaluation.json", result)
-    steps = config.task.max_steps * len(drivers) * settings.episodes * (1 + len(others))
+    steps = config.task.max_steps * settings.episodes * (len(drivers) * (1 + len(others)) - kept.taken)
     summary = {key: result[key] for key in ("episodes", "policies", "score", "valid", "ranges") if key in result}
     return {"evaluation": folder.path / "evaluation.json", "summary": {**summary, "env_steps": steps}}
 
@@ -220,23 +222,26 @@ def _diagnose(config: RunConfig, diagnosis: Diagnosis, rollouts: Mapping[str, Ro
 
 
 def _compare(
-    config: RunConfig, drivers: Mapping[str, Driver], name: str, watch: Look | None = None
+    config: RunConfig, drivers: Mapping[str, Driver], name: str, kept: Kept, watch: Look | None = None
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
     """Compare the drivers on the same worlds, drawn from the task's range ``name``."""
     settings, order, ticks = config.evaluate, list(drivers), config.task.max_steps
     task = within(config.task, name)
     env = VecEnv(task, settings.episodes, seed=settings.seed, threads=set_threads(config.threads))
     title = "evaluate" if name == TRAIN else f"evaluate {name}"
-    kept = Path(config.rollouts_dir) if config.rollouts_dir else None
     with Progress(title, ticks * len(order), quiet=config.quiet) as progress:
-        return compare(
+        found = compare(
             env, drivers, settings, lambda who, tick: progress.update(order.index(who) * ticks + tick + 1), watch, kept
         )
+        progress.update(ticks * len(order))  # the last may have been kept
+    return found
 
 
-def compare_ranges(config: RunConfig, drivers: Mapping[str, Driver], names: Sequence[str]) -> dict[str, Any]:
+def compare_ranges(
+    config: RunConfig, drivers: Mapping[str, Driver], names: Sequence[str], kept: Kept
+) -> dict[str, Any]:
     """Return the figures of policies and the scores by range; the same driver sees the same worlds as the others."""
-    results = {name: _compare(config, drivers, name)[0] for name in names}
+    results = {name: _compare(config, drivers, name, kept)[0] for name in names}
     return {name: {key: found[key] for key in ("policies", "score")} for name, found in results.items()}
 
 
@@ -247,7 +252,7 @@ def evaluate_ranges(config: RunConfig, folder: RunFolder, inputs: Inputs) -> dic
     for name in names:
         within(config.task, name)
     known = read_json(path, "ranges") if path.exists() else {}
-    result = {**known, **compare_ranges(config, _drivers(inputs), names)}
+    result = {**known, **compare_ranges(config, _drivers(inputs), names, Kept(config.rollouts_dir))}
     write_json(path, result)
     return result
 

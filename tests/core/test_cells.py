@@ -8,8 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from robodistill import cli
 from robodistill.bench import methods as bench_methods
@@ -18,6 +20,7 @@ from robodistill.bench.methods import cells_of as cells_of_variants
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell
 from robodistill.cells.plan import plan as plan_seeds
+from robodistill.cells.plot import draw_scores
 from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
@@ -237,6 +240,24 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
     assert all(p.stat().st_size > 100 for p in paths)
 
 
+def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows need not have the same ranges, nor the same seeds; an interval wider than all that was measured is cut."""
+    for cell in (*cells[:2], *cells[4:]):  # nothing of seed 1
+        finish(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.2}[cell.method] + 0.1 * cell.seed, 0.5)
+    rows = rows_of(cells, tmp_path)
+    assert rows[0].figures["train"]["score"]["each"] == pytest.approx({0: 0.9, 2: 1.1})
+    del rows[1].figures["far"]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure))
+    draw_scores(TASK, rows, tmp_path / "plot.png")
+    (axes,) = drawn[0].axes
+    dots = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [pytest.approx(each) for each in ([0.9, 1.1], [0.2, 0.4], [0.5, 0.5], [])]
+    low, high = axes.get_xlim()
+    assert -0.2 < low < 0.0
+    assert 1.1 < high < 1.3
+
+
 def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:
     for cell in cells[:4]:
         finish(cell, tmp_path, 0.5 + cell.seed, 0.5)
@@ -357,6 +378,7 @@ def test_a_cell_takes_its_teacher_from_the_run_that_trained_it(cells: list[Cell]
     taught, alone = teacher_job(cells[0], tmp_path), cell_job(cells[0], tmp_path)
     assert taught.words[0] == "train"
     assert f"pipeline.reuse={taught.folder.resolve()}" in alone.words
+    assert f"rollouts_dir={tmp_path / 'rollouts'}" in alone.words  # what the teacher does is the same for all cells
 
 
 def test_two_names_for_one_cell_run_it_once(
@@ -419,6 +441,7 @@ def test_the_whole_table_and_only_what_is_missing_again(tmp_path: Path, capsys: 
     made = json.loads((tmp_path / "methods.json").read_text())
     assert {row["label"]: row["env_steps"] for row in made["rows"]} == {"ppo_dr": 512, "ppo_asym": 512, "dagger": 512}
     (teacher,) = (tmp_path / "teachers").iterdir()
+    assert len(list((tmp_path / "rollouts").iterdir())) == 2  # the teacher and zero action, for all three cells
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").glob("*/student/metrics.jsonl")}
     (gone,) = (tmp_path / "cells").glob("*-dagger-*")
     (gone / "summary.json").unlink()

@@ -63,14 +63,20 @@ def test_each_measurement_teaches_its_own_keys(measurement: str, capsys: pytest.
     assert cli.main(["bench", measurement, "--help"]) == 0
     shown = capsys.readouterr().out
     settings = importlib.import_module(f"robodistill.bench.{measurement}").Settings
-    lacking = [key for key in ("out", *(field.name for field in fields(settings))) if f" {key}=" not in shown]
+    told = shown.partition("\nKeys")[2]
+    lacking = [key for key in ("out", *(field.name for field in fields(settings))) if f" {key}=" not in told]
     assert not lacking, f"the help of bench {measurement} lacks {lacking}"
+    numbers = {field.name: field.default for field in fields(settings) if type(field.default) in (int, float)}
+    shown_otherwise = [f"{key}={value}" for key, value in numbers.items() if value and f" {key}={value}" not in told]
+    assert not shown_otherwise, f"the help of bench {measurement} shows no such default: {shown_otherwise}"
     assert f"\n  robodistill bench {measurement}" in shown
     assert max(map(len, shown.splitlines())) <= 130
 
 
 def test_help_of_what_is_no_measurement_is_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["bench", "nothing", "--help"], ["play", "server", "--help"]):  # the second is a module inside
+    # modules inside, of that package and of another, and what is no name of a file
+    inside = [["play", "server"], ["bench", "../listing"], ["play", f"play.video={'x' * 300}"]]
+    for words in ([*named, "--help"] for named in (["bench", "nothing"], *inside)):
         assert cli.main(words) == 0
         assert capsys.readouterr().out == f"{cli.verbs()[words[0]]}\n"
 

@@ -158,10 +158,16 @@ def test_what_fits_is_composed_once(tree: str, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_what_does_not_compose_is_one_line(tree: str, words: list[str], said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        compose(words, tree=tree)
-    assert str(caught.value).startswith(said)
-    assert "\n" not in str(caught.value)
+    for cls, legal in ((None, "legal in 'ppo': epochs,"), (Run, "legal in 'ppo': clip,")):
+        with pytest.raises(ConfigError) as caught:
+            compose(words, cls, tree)
+        assert str(caught.value).startswith(said.replace("legal in 'ppo': epochs,", legal))
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_inside_of_a_mapping_is_named_with_its_path(tree: str) -> None:
+    with pytest.raises(ConfigError, match=r"ppo: .*'epoch'.*did you mean 'epochs'"):
+        decode(Run, compose(["task=go2_flat", "ppo={epoch: 3}"], Run, tree))
 
 
 COMPOSED: dict[str, Any] = {

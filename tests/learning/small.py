@@ -75,13 +75,21 @@ def ppo(train: TrainConfig | None = None, seed: int = 0) -> Trainer:
     return Trainer(train, env, networks, seed, saved="teacher")
 
 
-def save_teacher(folder: Path) -> Path:
+def save_teacher(folder: Path, seed: int = 0) -> Path:
     """Save a teacher whose actions are not tiny."""
-    trainer = ppo()
-    teacher = trainer.networks["teacher"]
-    assert isinstance(teacher, Policy)
-    enlarge(teacher)
-    save_tree(folder, trainer.state_dict(), checkpoint_texts(teacher, trainer.env.spec))
+    return _save(folder, ppo(seed=seed), "teacher")
+
+
+def save_student(folder: Path, teacher: Path, seed: int = 1) -> Path:
+    """Save an untrained student of the saved ``teacher``, whose actions are not tiny either."""
+    return _save(folder, dagger(teacher, seed=seed), "student")
+
+
+def _save(folder: Path, trainer: Trainer, role: str) -> Path:
+    policy = trainer.networks[role]
+    assert isinstance(policy, Policy)
+    enlarge(policy)
+    save_tree(folder, trainer.state_dict(), checkpoint_texts(policy, trainer.env.spec))
     return folder
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from robodistill import stages
+from robodistill.checkpoint import load_tree
 from robodistill.config import compose
 from robodistill.decode import decode
+from robodistill.evaluation import kept as kept_module
 from robodistill.evaluation.compare import TEACHER, compare
 from robodistill.evaluation.drivers import Driver, ZeroDriver
+from robodistill.evaluation.kept import Kept
 from robodistill.evaluation.rollout import Rollout
 from robodistill.networks import STUDENT
+from robodistill.runs import RunFolder
 from robodistill.settings import EvaluateConfig, RunConfig
+from robodistill_envs import vector
 from robodistill_envs.config import TaskConfig
 from robodistill_envs.vector import VecEnv
 
@@ -49,7 +56,9 @@ def compared(
     teacher, student = Leaning(-1.0, identity), Leaning(-0.3, "")
     drivers = {TEACHER: teacher, STUDENT: student, "zero_action": ZeroDriver()}
     env = VecEnv(task, settings.episodes, seed=settings.seed, threads=1)
-    figures, rollouts = compare(env, drivers, settings, lambda who, tick: None, kept=kept)
+    shelf = Kept(str(kept or ""))
+    figures, rollouts = compare(env, drivers, settings, lambda who, tick: None, kept=shelf)
+    assert shelf.taken >= (teacher.begun == 0)
     return figures, rollouts, [teacher.begun == 1, student.begun == 1]
 
 
@@ -60,12 +69,13 @@ def as_leaves(value: Any) -> list[Any]:
 
 
 def test_a_kept_rollout_changes_no_figure(task: TaskConfig, tmp_path: Path) -> None:
+    """All but the samples of latents, which are of use from a student alone, and those are never kept."""
     plain, expected, _ = compared(task, None)
     first, second = compared(task, tmp_path), compared(task, tmp_path)
     assert (first[2], second[2]) == ([True, True], [False, True])
     assert plain == first[0] == second[0]
     for name, rollout in expected.items():
-        wanted, found = as_leaves(vars(rollout)), as_leaves(vars(second[1][name]))
+        wanted, found = (as_leaves({**vars(r), "samples": {}}) for r in (rollout, second[1][name]))
         assert len(wanted) == len(found) > 8
         assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
     assert plain["score"]["student"]["mean"] != pytest.approx(1.0)  # the student is another driver
@@ -83,6 +93,49 @@ def test_what_differs_is_rolled_out_anew(task: TaskConfig, tmp_path: Path) -> No
     for other in others:
         assert compared(**{"task": task, "kept": tmp_path, **other})[2] == [True, True], other
     assert compared(task, tmp_path)[2] == [False, True]  # and none of them took its place
+
+
+def test_another_model_or_other_code_is_rolled_out_anew(
+    task: TaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The MJCF is named in the task, and may be edited without it; a pull changes what a step is."""
+    compared(task, tmp_path)
+    with monkeypatch.context() as other:
+        other.setattr(kept_module, "provenance", lambda: {"git": {"commit": "another"}})
+        assert compared(task, tmp_path)[2] == [True, True]
+    build = vector.build_model
+
+    def heavier(*arguments: Any, **named: Any) -> Any:
+        model = build(*arguments, **named)
+        model.body_mass[-1] *= 2.0
+        return model
+
+    monkeypatch.setattr(vector, "build_model", heavier)
+    assert compared(task, tmp_path)[2] == [True, True]
+
+
+def test_one_that_another_process_wrote_meanwhile_stays(
+    task: TaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared(task, tmp_path)
+    whole = {path: path.stat().st_ino for path in tmp_path.iterdir()}
+    monkeypatch.setattr(kept_module, "load_tree", lambda path: load_tree(path / "not there yet"))
+    compared(task, tmp_path)
+    assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == whole  # and nothing is left beside them
+
+
+def test_a_run_knows_its_teacher_by_the_checkpoint(small: ModuleType, tmp_path: Path) -> None:
+    """Task and evaluation's seed are the same for all training seeds: the checkpoint alone tells teachers apart."""
+    config = dataclasses.replace(small.config(), rollouts_dir=str(tmp_path / "rollouts"), quiet=True, evaluate=SETTINGS)
+    made: list[list[int]] = []
+    steps = config.task.max_steps * SETTINGS.episodes
+    for i, teacher in enumerate((0, 0, 1)):
+        inputs = {"teacher": small.save_teacher(tmp_path / f"t{teacher}", seed=teacher)}
+        inputs["student"] = small.save_student(tmp_path / f"s{i}", inputs["teacher"], seed=i)
+        found = stages.evaluate_policies(config, RunFolder(tmp_path / f"run{i}").stage("evaluation"), inputs)
+        made.append([found["summary"]["env_steps"] // steps, len(list((tmp_path / "rollouts").iterdir()))])
+    # teacher, student and zero action; the student alone; both policies
+    assert made == [[3, 2], [1, 2], [2, 3]]
 
 
 def test_who_does_not_say_who_it_is_is_not_kept(task: TaskConfig, tmp_path: Path) -> None:

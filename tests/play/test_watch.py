@@ -107,6 +107,7 @@ def test_one_that_does_not_fit_is_an_error_and_not_tried_for_ever(
     save_policy(tmp_path, "pendulum_swingup", "teacher", seed=5)
     with pytest.raises(RobodistillError, match="teacher"):
         following.newer()
+    assert following.newer() == {}
 
 
 def test_one_may_come_before_training_has_saved_anything(make_session: MakeSession, tmp_path: Path) -> None:

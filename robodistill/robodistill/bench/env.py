@@ -3,7 +3,7 @@
   robodistill bench env task=go2_flat
   robodistill bench env task=go2_flat worlds=4096 rounds=21 threads=1 out=env.json
 
-Keys    worlds=256,1024,4096    numbers of worlds
+Keys    worlds=256,1024,4096,16384  numbers of worlds
         rounds=9                rounds for each, of which the median counts
         steps=24                control steps of a round; fewer with more than 4096 worlds
         noise=0.5               standard deviation of the raw actions, as of a policy that explores

@@ -13,6 +13,7 @@ import yaml
 
 from robodistill.config import compose
 from robodistill.decode import decode
+from robodistill.dependencies import FREE_SECTIONS
 from robodistill.files import read_json
 from robodistill.losses import is_policy_gradient
 from robodistill.settings import RunConfig
@@ -24,7 +25,6 @@ BOUNDS = "robodistill.losses:action_bounds"
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
-_FREE = ("run", "runs_dir", "rollouts_dir", "quiet", "threads", "play", "pipeline")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def plan(method: str, task: str, seeds: Sequence[int], budget: Budget, variant: 
     needs_teacher = bool(student.get("needs_teacher"))
 
     def cell(seed: int) -> Cell:
-        parts = {key: value for key, value in {**composed, "seed": seed}.items() if key not in _FREE}
+        parts = {key: value for key, value in {**composed, "seed": seed}.items() if key not in FREE_SECTIONS}
         teacher = {key: parts[key] for key in ("task", "teacher", "seed")}
         own = (*words, f"seed={seed}")
         return Cell(method, variant or method, task, seed, own, needs_teacher, _digest(parts), _digest(teacher))

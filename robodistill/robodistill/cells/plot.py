@@ -26,12 +26,13 @@ def draw_scores(task: str, rows: Sequence[Row], path: Path) -> Path:
     for k, name in enumerate(names):
         color = _COLORS[k % len(_COLORS)]
         for i, row in enumerate(shown):
-            score = row.figures.get(name, {}).get("score", {"mean": math.nan, "ci95": (math.nan,) * 2, "each": []})
+            score = row.figures.get(name, {}).get("score", {"mean": math.nan, "ci95": (math.nan,) * 2, "each": {}})
             at = i + apart * (k - 0.5 * (len(names) - 1))
             axes.plot(score["ci95"], [at, at], color=color, linewidth=1.0, alpha=0.45)
-            axes.plot(score["each"], [at] * len(score["each"]), "o", color=color, markersize=2.2)
+            axes.plot(list(score["each"].values()), [at] * len(score["each"]), "o", color=color, markersize=2.2)
             axes.plot(score["mean"], at, "|", color=color, markersize=9, markeredgewidth=2.2, label="" if i else name)
-    each = [v for row in shown for n in names for v in row.figures[n]["score"]["each"] if math.isfinite(v)]
+    scores = [found["score"]["each"].values() for row in shown for found in row.figures.values()]
+    each = [value for of_a_range in scores for value in of_a_range if math.isfinite(value)]
     low, high = min([0.0, *each]), max([1.0, *each])
     axes.set_xlim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
     axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":", zorder=0)

@@ -25,7 +25,7 @@ class Row:
     """Finished cells"""
     failures: tuple[str, ...]
     figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    """Range -> figure -> {"mean", "ci95"} over seeds, and "each" of them"""
+    """Range -> figure -> {"mean", "ci95"} over seeds, and "each", by seed"""
     wall_s: float = math.nan
     env_steps: float = math.nan
     rank: int | None = None
@@ -59,12 +59,13 @@ def rows_of(cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) 
 
 
 def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> Row:
-    measured = [records[cell.name] for cell in cells if cell.name in records]
+    by_seed = {cell.seed: records[cell.name] for cell in cells if cell.name in records}
+    measured = list(by_seed.values())
     failures = tuple(f"seed {cell.seed}: {_reason(cell, folder)}" for cell in cells if cell.name not in records)
     if not measured:
         return Row(task, label, 0, failures)
     figures = {
-        name: {figure: _figure([_value(m.figures[name][figure]) for m in measured]) for figure in FIGURES}
+        name: {f: _figure({seed: _value(m.figures[name][f]) for seed, m in by_seed.items()}) for f in FIGURES}
         for name in measured[0].figures
     }
     count = len(measured)
@@ -74,8 +75,8 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
     )  # fmt: skip
 
 
-def _figure(values: list[float]) -> dict[str, Any]:
-    return {**over_seeds(values), "each": values}
+def _figure(by_seed: dict[int, float]) -> dict[str, Any]:
+    return {**over_seeds(list(by_seed.values())), "each": by_seed}
 
 
 def _value(figure: float | None) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from robodistill.evaluation import statistics
 from robodistill.evaluation.drivers import Driver
-from robodistill.evaluation.kept import kept_rollout
+from robodistill.evaluation.kept import Kept
 from robodistill.evaluation.probe import privileged_r2
 from robodistill.evaluation.rollout import Look, Rollout, as_arrays, roll_out
 from robodistill.files import write_json, writing
@@ -47,19 +47,20 @@ def compare(
     config: EvaluateConfig,
     progress: Callable[[str, int], None],
     watch: Look | None = None,
-    kept: Path | None = None,
+    kept: Kept | None = None,
 ) -> tuple[dict[str, Any], dict[str, Rollout]]:
     """Roll out every driver on the same seed; return the figures of ``evaluation.json`` and the rollouts.
 
-    ``watch`` is shown the student's ticks; ``kept`` is a folder of rollouts to take from and to add to.
+    ``watch`` is shown the student's ticks; ``kept`` is what other runs have rolled out.
     """
+    kept = kept or Kept("")
 
     def rollout_of(name: str, driver: Driver) -> Rollout:
         look = watch if name == STUDENT else None
         return roll_out(env, driver, config, lambda tick: progress(name, tick), look)
 
     rollouts = {
-        name: kept_rollout(kept, env.task, driver, config, partial(rollout_of, name, driver))
+        name: kept.rollout(env, driver, config, partial(rollout_of, name, driver))
         for name, driver in drivers.items()
     }
     returns = {name: rollout.returns.numpy() for name, rollout in rollouts.items()}

@@ -4,49 +4,67 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
+
+import mujoco
+import numpy as np
 
 from robodistill.checkpoint import is_whole, load_tree, save_tree
 from robodistill.evaluation.drivers import Driver
 from robodistill.evaluation.rollout import Rollout
+from robodistill.runs import provenance
 from robodistill.settings import EvaluateConfig
-from robodistill_envs.config import TaskConfig
+from robodistill_deploy.errors import RobodistillError
+from robodistill_envs.vector import VecEnv
 
 
-def kept_rollout(
-    folder: Path | None, task: TaskConfig, driver: Driver, config: EvaluateConfig, make: Callable[[], Rollout]
-) -> Rollout:
-    """Return what ``make`` gives, or what it gave before in another run; ``folder`` None keeps nothing.
+class Kept:
+    """A folder of rollouts. Two are the same if the driver, the task, the model, all settings and the code are.
 
-    Two rollouts are the same if the driver, the task (with its range), the seed and all settings are. Only drivers
-    that say who they are are kept.
+    Of the code it knows versions and, in a clone, the commit: neither edits since nor functions of a task of one's own.
     """
-    if folder is None or not driver.identity:
-        return make()
-    path = folder / _name(task, driver, config)
-    if is_whole(path):
-        return Rollout(**load_tree(path))
-    rollout = make()
-    _keep(path, vars(rollout))
-    return rollout
+
+    def __init__(self, folder: str) -> None:
+        """Without a ``folder`` nothing is kept."""
+        self._folder = Path(folder) if folder else None
+        self.taken = 0
+        """How many rollouts did not have to be made."""
+
+    def rollout(self, env: VecEnv, driver: Driver, config: EvaluateConfig, make: Callable[[], Rollout]) -> Rollout:
+        """Return what ``make`` gives, or gave in another run; it has no samples then: they are the student's."""
+        if self._folder is None or not driver.identity:
+            return make()
+        path = self._folder / _name(env, driver, config)
+        try:
+            kept = Rollout(**load_tree(path))
+        except RobodistillError:  # not there, or damaged
+            kept = make()
+            _keep(path, kept)
+        else:
+            self.taken += 1
+        return kept
 
 
-def _name(task: TaskConfig, driver: Driver, config: EvaluateConfig) -> str:
-    facts = [version("robodistill"), driver.identity, asdict(task), asdict(config)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _name(env: VecEnv, driver: Driver, config: EvaluateConfig) -> str:
+    model = np.zeros(mujoco.mj_sizeModel(env.engine.model), np.uint8)
+    mujoco.mj_saveModel(env.engine.model, None, model)
+    facts = [provenance(), driver.identity, asdict(env.task), asdict(config)]
+    told = json.dumps(facts, sort_keys=True, default=str).encode()
+    return hashlib.sha256(told + model.tobytes()).hexdigest()[:16]
 
 
-def _keep(path: Path, rollout: dict[str, Any]) -> None:
-    own = path.with_name(f"{path.name}-{os.getpid()}")  # another process may be writing the same
-    save_tree(own, rollout)
-    shutil.rmtree(path, ignore_errors=True)  # damaged, or else it would have been taken
-    try:
-        os.rename(own, path)
-    except OSError:  # the other one was first, and has written the same
-        shutil.rmtree(own)
+def _keep(path: Path, rollout: Rollout) -> None:
+    own = path.with_name(f"{path.name}-{uuid4().hex[:8]}")  # another process may be writing the same
+    save_tree(own, {**vars(rollout), "samples": {}})
+    if not is_whole(path):
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            own.rename(path)
+        except OSError:
+            if not is_whole(path):  # if it is, another one was faster, with the same
+                raise
+    shutil.rmtree(own, ignore_errors=True)

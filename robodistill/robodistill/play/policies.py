@@ -58,10 +58,9 @@ class Policies:
             try:
                 found[role] = self._read(role)
             except RobodistillError:
-                replaced = watch.poll() or not is_whole(self._folders[role])
-                watch.forget()  # replaced once more while it was read: the next call sees it whole
-                if not replaced:
+                if is_whole(self._folders[role]) and not watch.poll():  # in this order: it may become whole between
                     raise
+                watch.forget()  # replaced once more while it was read: the next call sees it whole
         return found
 
     def _read(self, role: str) -> Driver:

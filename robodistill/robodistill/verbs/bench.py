@@ -8,8 +8,8 @@
 Reads   the configuration, as train does; with run=<name> alone, the one the run was made with.
 Writes  nothing, or the figures with out=<file.json>; bench methods: cells, records and tables.
 
-Each has keys of its own: robodistill bench methods --help. threads=2, of physics and torch, is one for all; 0 is all
-cores. A busy machine spoils any measurement: close what else runs, and look at the range.
+Each has keys of its own: robodistill bench methods --help. For env and train threads=2 is that of physics and torch;
+0 is all cores. A busy machine spoils any measurement: close what else runs, and look at the range.
 """
 
 from __future__ import annotations

@@ -256,8 +256,8 @@ def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeyp
     dots = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines if line.get_marker() == "o"]
     assert dots == [pytest.approx(each) for each in ([0.9, 1.1], [0.2, 0.4], [0.5, 0.5], [])]
     low, high = axes.get_xlim()
-    assert -0.2 < low < 0.0
-    assert 1.1 < high < 1.3
+    assert 0.1 < low < 0.2
+    assert 1.1 < high < 1.2
 
 
 def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def draw_scores(task: str, rows: Sequence[Row], path: Path) -> Path:
             axes.plot(score["mean"], at, "|", color=color, markersize=9, markeredgewidth=2.2, label="" if i else name)
     scores = [found["score"]["each"].values() for row in shown for found in row.figures.values()]
     each = [value for of_a_range in scores for value in of_a_range if math.isfinite(value)]
-    low, high = min([0.0, *each]), max([1.0, *each])
+    low, high = min([1.0, *each]), max([1.0, *each])
     axes.set_xlim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
     axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
     axes.set_ylim(len(shown) - 0.4, -0.6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,7 @@ from robodistill.cells.plot import draw_scores
 from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
+from robodistill.cells.watch import Watch
 from robodistill.cells.write import as_csv, as_markdown, write_results
 from robodistill.config import compose, groups
 from robodistill.losses import is_policy_gradient
@@ -374,6 +376,24 @@ def test_a_failure_stops_no_other_and_says_why(tmp_path: Path) -> None:
     assert "tusks" in reason
     assert not (tmp_path / "good" / FAILURE).exists()
     assert TASK in (tmp_path / "good" / "log.txt").read_text()
+
+
+def test_a_terminal_shows_what_each_running_cell_said_last(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    (tmp_path / "a.txt").write_text("teacher 1/9\n" * 9999 + "student 3/9 (33 %)\n\n")
+    (tmp_path / "b.txt").write_text("")
+    logs = {"seed 0, bc": tmp_path / "a.txt", "seed 0, [hib]": tmp_path / "b.txt"}
+    shown = {}
+    for stream in (Terminal(), io.StringIO()):
+        with Watch(stream) as watch:
+            watch.show(logs)
+        shown[type(stream)] = stream.getvalue()
+    assert "seed 0, bc  student 3/9 (33 %)" in shown[Terminal]
+    assert "seed 0, [hib]" in shown[Terminal]
+    assert shown[io.StringIO] == ""
 
 
 def test_a_cell_takes_its_teacher_from_the_run_that_trained_it(cells: list[Cell], tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from robodistill.cells.plan import Cell
+from robodistill.cells.watch import Watch, last_line
 from robodistill.files import write_json, writing
 
 FAILURE = "failure.json"
@@ -29,7 +31,7 @@ class Job:
 
 def teacher_job(cell: Cell, folder: Path) -> Job:
     """Return the training of a cell's teacher."""
-    words = ("train", *cell.words, f"run={cell.teacher}", f"runs_dir={folder / 'teachers'}", "threads=1", "quiet=true")
+    words = ("train", *cell.words, f"run={cell.teacher}", f"runs_dir={folder / 'teachers'}", "threads=1")
     return Job(f"{cell.task}, seed {cell.seed}, teacher", words, folder / "teachers" / cell.teacher)
 
 
@@ -37,7 +39,7 @@ def cell_job(cell: Cell, folder: Path) -> Job:
     """Return a cell's training and evaluation; its teacher is copied from the run that trained it."""
     reuse = (folder / "teachers" / cell.teacher).resolve()
     words = (
-        "pipeline", *cell.words, f"run={cell.name}", f"runs_dir={folder / 'cells'}", "threads=1", "quiet=true",
+        "pipeline", *cell.words, f"run={cell.name}", f"runs_dir={folder / 'cells'}", "threads=1",
         f"pipeline.reuse={reuse}", f"rollouts_dir={folder / 'rollouts'}",
     )  # fmt: skip
     return Job(f"{cell.task}, seed {cell.seed}, {cell.label}", words, folder / "cells" / cell.name)
@@ -46,11 +48,12 @@ def cell_job(cell: Cell, folder: Path) -> Job:
 def perform(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> list[Job]:
     """Run all jobs, ``at_once`` at a time; return those that failed, with the reason in their folder."""
     waiting, running, failed = list(jobs), dict[subprocess.Popen[bytes], tuple[Job, float]](), list[Job]()
-    try:
+    with Watch() as watch, _ending(running):
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 running[_begin(job)] = (job, time.monotonic())
+            watch.show({job.title: job.folder / LOG for job, _ in running.values()})
             time.sleep(_PAUSE_S)
             for process in [p for p in running if p.poll() is not None]:
                 job, begun = running.pop(process)
@@ -62,11 +65,18 @@ def perform(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> li
                 failed.append(job)
                 reason = _note_failure(job, process.returncode)
                 say(f"[{number}/{len(jobs)}] {job.title}: failed after {took}: {reason}")
+    return failed
+
+
+@contextmanager
+def _ending(running: Iterable[subprocess.Popen[bytes]]) -> Generator[None]:
+    """End what still runs when interrupted: each goes on from its own checkpoint next time."""
+    try:
+        yield
     finally:
-        for process in running:  # interrupted: each goes on from its own checkpoint next time
+        for process in running:
             process.terminate()
             process.wait()
-    return failed
 
 
 def _begin(job: Job) -> subprocess.Popen[bytes]:
@@ -83,7 +93,6 @@ def _begin(job: Job) -> subprocess.Popen[bytes]:
 
 def _note_failure(job: Job, code: int) -> str:
     """Write down why a job failed, the last line that it said, and return that."""
-    lines = (job.folder / LOG).read_text(errors="replace").strip().splitlines()
-    reason = lines[-1] if lines else f"ended with code {code}"
+    reason = last_line(job.folder / LOG) or f"ended with code {code}"
     write_json(job.folder / FAILURE, {"code": code, "reason": reason, "command": ["robodistill", *job.words]})
     return reason

@@ -16,9 +16,21 @@ from robodistill_policies.normalizer import Normalizer
 class Critic(nn.Module):
     """An MLP on all groups of ``group_dims`` together, in that order, with its own normaliser."""
 
-    def __init__(self, group_dims: Mapping[str, int], hidden: Sequence[int], activation: str = "elu") -> None:
-        """Make the network for groups of these widths."""
+    def __init__(
+        self,
+        group_dims: Mapping[str, int],
+        hidden: Sequence[int],
+        activation: str = "elu",
+        *,
+        gamma: float = 0.99,
+        reward_scale: float = 1.0,
+    ) -> None:
+        """Make the network for groups of these widths.
+
+        Its values are sums of rewards times ``reward_scale``, discounted by ``gamma`` a control step.
+        """
         super().__init__()
+        self.gamma, self.reward_scale = gamma, reward_scale
         self.group_dims, self.hidden, self.activation = dict(group_dims), tuple(hidden), activation
         self.groups = tuple(group_dims)
         starts = [0, *itertools.accumulate(group_dims.values())]

@@ -105,7 +105,11 @@ def critic(build: Build, *, groups: Sequence[str] = (), hidden: Sequence[int] = 
     for group in groups:
         if group not in dims:
             raise RobodistillError(f"critic: {unknown('observation group', group, dims)}")
-    return Critic({g: dims[g] for g in groups or dims}, tuple(hidden) or build.train.critic_hidden)
+    collect = build.train.method.collect
+    return Critic(
+        {g: dims[g] for g in groups or dims}, tuple(hidden) or build.train.critic_hidden,
+        gamma=collect.gamma, reward_scale=collect.reward_scale,
+    )  # fmt: skip
 
 
 def frozen_critic(build: Build) -> Critic:

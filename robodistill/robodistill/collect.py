@@ -204,7 +204,8 @@ class Collector:
         """Store what the labeller expects, and by how much the step taken turned out better than that."""
         values, next_values = self._values(critic, segment, ends)
         alive = (~segment.data["terminated"]).to(values.dtype)
-        advantage = segment.data["reward"] + self.config.gamma * alive * next_values - values
+        # in the critic's own units, which are those that it was trained in
+        advantage = segment.data["reward"] * critic.reward_scale + critic.gamma * alive * next_values - values
         segment.data.update({"label_value": values, "label_advantage": advantage})
 
     def _figures(self, episodes: list[dict[str, Any]], segment: Segment) -> dict[str, float]:

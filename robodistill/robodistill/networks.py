@@ -42,7 +42,10 @@ def checkpoint_texts(policy: Policy, spec: InterfaceSpec, critic: Critic | None 
         POLICY_FILE: json.dumps(to_plain(policy.config), indent=1),
     }
     if critic is not None:
-        described = {"groups": critic.group_dims, "hidden": critic.hidden, "activation": critic.activation}
+        described = {
+            "groups": critic.group_dims, "hidden": critic.hidden, "activation": critic.activation,
+            "gamma": critic.gamma, "reward_scale": critic.reward_scale,
+        }  # fmt: skip
         texts[CRITIC_FILE] = json.dumps(described, indent=1)
     return texts
 
@@ -69,10 +72,11 @@ def load_policy(checkpoint: Path, name: str) -> Saved:
 def load_critic(checkpoint: Path, name: str) -> Critic:
     """Return critic ``name`` of a checkpoint, frozen."""
     tree, texts = load_with_texts(checkpoint)
-    if CRITIC_FILE not in texts:
+    described = json.loads(texts.get(CRITIC_FILE, "{}"))
+    if "gamma" not in described:  # before robodistill 0.1 was released it was not written
         raise RobodistillError(f"{checkpoint} holds no critic that can be read back; train that policy again")
-    described = json.loads(texts[CRITIC_FILE])
-    critic = Critic(described["groups"], tuple(described["hidden"]), described["activation"])
+    units = {key: described[key] for key in ("gamma", "reward_scale")}
+    critic = Critic(described["groups"], tuple(described["hidden"]), described["activation"], **units)
     critic.load_state_dict(tree["networks"][name])
     critic.normalizer.freeze()
     return critic.eval().requires_grad_(False)

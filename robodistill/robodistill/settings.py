@@ -175,6 +175,8 @@ class CollectConfig:
         for name, shares in self.drivers.items():
             if min(shares) < 0.0:
                 raise RobodistillError(f"collect.drivers.{name}: a share of episodes cannot be negative, got {shares}")
+        if min(map(sum, zip(*self.drivers.values(), strict=True))) <= 0.0:
+            raise RobodistillError("collect.drivers: all shares are 0 at one end of the training; let somebody drive")
         for name, every in self.takeover.items():
             if name not in self.drivers:
                 raise RobodistillError(f"collect.takeover: {unknown('driver', name, self.drivers)}")

@@ -11,6 +11,7 @@ import torch
 
 from robodistill import check as checking
 from robodistill.builders import student_networks, teacher_networks
+from robodistill.collapse import find_collapse
 from robodistill.collect import Collector
 from robodistill.evaluation.compare import TEACHER, ZERO, compare, write_files
 from robodistill.evaluation.diagnostics.diagnose import Diagnosis
@@ -72,6 +73,9 @@ def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunF
 
         trainer.run(folder, report)
         wall_s = log.wall_s
+    told = find_collapse(read_metrics(log.path))
+    if told and told.collapsed:
+        Progress.say(f"collapse? {told.text}: raise the weight of the loss similarity, or lower that of compression")
     return {
         "checkpoint": folder.checkpoint("last"),
         "summary": {
@@ -100,7 +104,8 @@ def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     trainer = Trainer(config.student, env, networks, config.seed + 1, saved="student", recording=recording)
     outputs = _train(config, config.student, trainer, folder, "student")
     if config.student.method.collect.source == "file":
-        outputs["summary"]["env_steps"] = 0  # the stage that recorded made them
+        for made in (outputs["summary"], outputs["summary"]["training"]["student"]):
+            made["env_steps"] = 0  # the stage that recorded made them
     if teacher is not None:
         outputs["summary"]["teacher_replay_return"] = teacher.replayed
     return outputs

@@ -90,8 +90,9 @@ class Trainer:
             if phase.due(self.iteration, progress):
                 figures |= phase.run(segment, progress, self.generator)
         # once per segment and after the phases: in between, the ratio's two policies would not see the same input
-        if progress < self.config.method.collect.freeze_normalizers_at:
-            self._update_normalizers(segment.obs)
+        collect = self.config.method.collect
+        if progress < collect.freeze_normalizers_at:  # of several segments side by side the newest is the last one
+            self._update_normalizers({group: seen[:, -collect.num_envs :] for group, seen in segment.obs.items()})
         self.iteration += 1
         learned = time.perf_counter()
         steps = segment.resets.numel()

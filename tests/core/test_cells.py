@@ -6,6 +6,8 @@ import inspect
 import io
 import json
 import math
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,13 +237,31 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
     assert (second.wall_s, second.env_steps) == (60.0, 1000)
     table = as_csv([first, second]).splitlines()
     assert len(table) == 1 + 2 * 2
-    assert table[0].startswith("task,method,range,rank,seeds,score,score_low,score_high,return")
+    assert table[0].startswith("task,method,range,rank,mean_rank,seeds,score,score_low,score_high,return")
     page = as_markdown([first, second], {"seeds": "0, 1, 2"})
-    assert "| 1 | `dagger` | 0.910 (0.885 to 0.935) |" in page
+    assert "| 1 | 1.2 | `dagger` | 0.910 (0.885 to 0.935) |" in page  # first in one range, alike in the other
     assert "train 10" in page
+    assert "below the task's floor" not in page
+    low = as_markdown([replace(first, floor=10.5), replace(second, floor=10.5)], {})
+    assert "With seeds 0, 1, 2 it is below the task's floor of 10.5" in low
     paths = write_results([first, second], tmp_path / "out", {})
     assert {p.suffix for p in paths} == {".md", ".csv", ".json", ".png"}
     assert all(p.stat().st_size > 100 for p in paths)
+
+
+def test_a_range_in_which_the_teacher_is_weak_does_not_decide_the_ranks(cells: list[Cell], tmp_path: Path) -> None:
+    """Scores of a weak teacher are large, and so would be their mean; places count alike wherever they are made."""
+    for cell in cells:
+        finish(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.8}[cell.method], {"dagger": 0.5, "ppo_dr": 0.6}[cell.method])
+    records = finished(cells, tmp_path)
+    for cell in cells:
+        if cell.seed == 0:
+            far = records[cell.name].figures["far"]
+            far["score"], far["return"] = {"dagger": (2.0, 6.0), "ppo_dr": (9.0, 6.1)}[cell.method]
+        elif cell.seed == 1:
+            records[cell.name].figures["far"]["return"] = None
+    rows = rows_of_records(cells, records, tmp_path)
+    assert {row.label: row.mean_rank for row in rows} == pytest.approx({"dagger": 1.4, "ppo_dr": 1.6})
 
 
 def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +316,7 @@ def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
     write_records(path, records)
     assert read_records(path) == records
     there = rows_of_records(cells, read_records(path), tmp_path / "there")
-    assert [(row.label, row.seeds) for row in there] == [("dagger", 2), ("ppo_dr", 2)]
+    assert {row.label: row.seeds for row in there} == {"dagger": 2, "ppo_dr": 2}
     assert [repr(row.figures) for row in there] == [
         repr(row.figures) for row in rows_of_records(cells, records, tmp_path / "here")
     ]
@@ -403,6 +423,23 @@ def test_a_cell_takes_its_teacher_from_the_run_that_trained_it(cells: list[Cell]
     assert f"rollouts_dir={tmp_path / 'rollouts'}" in alone.words  # what the teacher does is the same for all cells
 
 
+def test_commands_train_as_the_cells_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["bench", "methods", f"tasks={TASK}", "methods=hib,bc", "seeds=3", f"folder={tmp_path}/cells"]
+    assert cli.main([*words, "commands=true"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert not (tmp_path / "cells").exists()
+    cells = cells_of(Settings((TASK,), ("hib", "bc"), seeds=(3,)))
+    for line, cell in zip(told, cells, strict=True):
+        program, verb, *own = shlex.split(line)
+        assert (program, verb) == ("robodistill", "pipeline")
+        ours, theirs = (compose(given, RunConfig) for given in (own, cell.words))
+        assert ours["run"] == f"{TASK}_{cell.method}_seed3"
+        assert [ours[key] for key in ("task", "teacher", "student", "evaluate", "seed")] == [
+            theirs[key] for key in ("task", "teacher", "student", "evaluate", "seed")
+        ]
+        assert [stage["name"] for stage in ours["pipeline"]["stages"]][-1] == "report"
+
+
 def test_two_names_for_one_cell_run_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -434,7 +471,7 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     asked.clear()
     assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
-    assert "| 1 | `bc` | 0.500 |" in (there / "methods.md").read_text()
+    assert "| 1 | 1.0 | `bc` | 0.500 |" in (there / "methods.md").read_text()
     assert "2 cells, 1 of them done before" in capsys.readouterr().err
 
 

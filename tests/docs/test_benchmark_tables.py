@@ -3,44 +3,60 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from robodistill.cells.records import read_records
-from robodistill.cells.variants import read_variants
+from robodistill.cells.records import FIGURES, read_records
 from robodistill.config import groups
+from robodistill.evaluation.statistics import over_seeds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ABLATIONS = DOCS.parent / "benchmarks/ablations"
 RECORDS = read_records(DOCS / "benchmarks/records.json")
-TABLES = sorted((DOCS / "benchmarks").glob("*/methods.csv"))
+TABLES = sorted(path.parent for path in (DOCS / "benchmarks").glob("*/methods.json"))
 assert TABLES, "no published table was found"
 
 
 def test_methods_without_a_record_are_called_experimental() -> None:
     measured = {name.split("-")[1] for name in RECORDS}
     (said,) = re.findall(r"are experimental: (.*)\.\n", (DOCS / "methods.md").read_text())
+    experimental = set(re.findall(r"`(\w+)`", said))
     # `ppo` trains the teacher of every cell
-    assert set(re.findall(r"`(\w+)`", said)) == set(groups()["method"]) - measured - {"ppo"}
+    assert experimental == set(groups()["method"]) - measured - {"ppo"}
+    heads = {name: path.read_text().splitlines()[0] for name, path in groups()["method"].items()}
+    assert {name for name, head in heads.items() if "Experimental" in head} == experimental
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.parent.name)
-def test_a_table_says_what_the_records_say(path: Path) -> None:
-    """Each figure of one seed is some record's own; with more seeds it lies between those of its method."""
-    rows = list(csv.DictReader(path.read_text().splitlines()))
+@pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
+def test_a_table_says_what_the_records_say(folder: Path) -> None:
+    """Every figure of a row is that of the cells that it names, or their mean."""
+    rows = json.loads((folder / "methods.json").read_text())["rows"]
     assert rows
-    # the rows of an ablation have names of their own
-    ablation = ABLATIONS / f"{path.parent.name}.yaml"
-    variants = read_variants(ablation) if ablation.exists() else {}
     for row in rows:
-        method = variants[row["method"]].method if variants else row["method"]
-        prefix = f"{row['task']}-{method}-"
         assert not row["failures"]
-        found = [
-            figures[row["range"]]["score"] for name, record in RECORDS.items()
-            if name.startswith(prefix) and row["range"] in (figures := record.figures)
-        ]  # fmt: skip
-        scores = [score for score in found if score is not None]
-        assert min(scores) - 1e-4 <= float(row["score"]) <= max(scores) + 1e-4, row
+        own = {seed: RECORDS[name] for seed, name in row["cells"].items()}
+        assert len(own) == row["seeds"] > 0
+        assert row["wall_s"] == pytest.approx(sum(record.wall_s for record in own.values()) / len(own))
+        assert row["env_steps"] == sum(record.env_steps for record in own.values()) / len(own)
+        for name, figures in row["figures"].items():
+            for figure in FIGURES:
+                each = {seed: record.figures[name][figure] for seed, record in own.items()}
+                assert figures[figure]["each"] == each
+                mean = over_seeds([math.nan if value is None else value for value in each.values()])["mean"]
+                assert figures[figure]["mean"] == pytest.approx(mean, nan_ok=True)
+
+
+@pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
+def test_page_and_csv_are_of_the_same_rows(folder: Path) -> None:
+    rows = json.loads((folder / "methods.json").read_text())["rows"]
+    page = (folder / "methods.md").read_text()
+    found = {(row["task"], row["method"], row["range"]): row for row in csv.DictReader((folder / "methods.csv").open())}
+    for row in rows:
+        for name, figures in row["figures"].items():
+            score = figures["score"]["mean"]
+            assert float(found.pop((row["task"], row["label"], name))["score"]) == pytest.approx(score, rel=1e-5)
+            assert f"{score:.3f}" in page
+    assert not found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robodistill import gaussian
 from robodistill.evaluation.diagnostics.actions import action_agreement
-from robodistill.evaluation.diagnostics.failures import shared_failures
+from robodistill.evaluation.diagnostics.failures import failures, shared_failures
 from robodistill.evaluation.diagnostics.gap import irreducible_gap
 from robodistill.evaluation.diagnostics.history import ablations, history_use
 from robodistill.evaluation.diagnostics.samples import Samples, Watch, shuffled
@@ -189,6 +189,25 @@ def test_failures_that_the_teacher_shares() -> None:
     assert found["teacher_fails_where_student_does_not"]["mean"] == pytest.approx(1 / 6)
     nobody = shared_failures(torch.zeros(5, dtype=torch.bool), teacher[:5])
     assert math.isnan(nobody["teacher_fails_where_student_fails"]["mean"])
+
+
+@pytest.mark.parametrize(("student_return", "failed"), [(6.1, 0), (5.9, 1)])
+def test_who_stays_nearer_to_doing_nothing_has_failed(student_return: float, failed: int) -> None:
+    """Without it, tasks whose episodes never end early would have no failures."""
+
+    def rollout(returns: list[float], fell: list[bool]) -> Rollout:
+        nothing = torch.zeros(0)
+        lengths, ended = torch.ones(len(returns)), torch.tensor(fell)
+        return Rollout(torch.tensor(returns), lengths, ended, {}, {}, nothing, {}, {}, nothing)
+
+    stays, falls = [False, False], [False, True]
+    found = failures({
+        "teacher": rollout([10.0, 10.0], stays), "zero_action": rollout([0.0, 4.0], stays),
+        "student": rollout([student_return, 9.0], falls),
+    })  # fmt: skip
+    assert found["half_way"] == 6.0
+    assert found["student_only"] == 1 + failed
+    assert found["both"] == 0
 
 
 # -- gap ---------------------------------------------------------------------------------------

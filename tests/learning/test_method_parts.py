@@ -259,16 +259,25 @@ def test_next_observations_are_what_each_step_led_to(toys: ModuleType, deadly: b
 
 @pytest.mark.parametrize("deadly", [False, True])
 def test_label_values_and_advantages_by_hand(toys: ModuleType, deadly: bool) -> None:
-    collect = CollectConfig({"student": (1.0, 1.0)}, 4, 7, label_critic="expert", gamma=0.5)
+    """In the units of the labeller's critic, whatever discount and scale the student's own method has."""
+    collect = CollectConfig({"student": (1.0, 1.0)}, 4, 7, label_critic="expert", gamma=0.9, reward_scale=7.0)
     networks: dict[str, nn.Module] = {"student": flat(), "critic": Critic({"sensors": 1}, ()),
-                                      "expert": Reader({"sensors": 1}, ())}  # fmt: skip
+                                      "expert": Reader({"sensors": 1}, (), gamma=0.5, reward_scale=2.0)}  # fmt: skip
     trainer = trainer_of(counting(toys, deadly=deadly), networks, collect, VALUE, ("critic",))
     segment, _ = trainer.collector.collect(0.0)
     x = segment.obs["sensors"][..., 0]
     assert torch.equal(segment.data["label_value"], x)
     alive = ~segment.data["terminated"]
     assert bool(alive.all()) != deadly
-    torch.testing.assert_close(segment.data["label_advantage"], x + 0.5 * (x + 1.0) * alive - x)
+    torch.testing.assert_close(segment.data["label_advantage"], 2.0 * x + 0.5 * (x + 1.0) * alive - x)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 1.0), (1.0, 0.0)])
+def test_somebody_must_drive(shares: tuple[float, float]) -> None:
+    first, last = shares
+    assert CollectConfig({"student": (first, last), "teacher": (last, first)})
+    with pytest.raises(RobodistillError, match="let somebody drive"):
+        CollectConfig({"student": shares, "teacher": shares})
 
 
 # -- memory under reinforcement learning -------------------------------------------------------

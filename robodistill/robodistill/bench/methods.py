@@ -16,6 +16,8 @@ Keys    tasks=a,b               what to train on
         records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
                                 unless given, records.json in out=
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
+        commands=true           measure nothing, print a command for each cell: `robodistill pipeline` with the settings
+                                that the benchmark gives the method, to train, export and report by hand
 Any other word, such as evaluate.episodes=256, is a key of every cell's configuration.
 
 A table is written after each seed. docs/benchmark-methods.md says what is equal, and what is not.
@@ -23,13 +25,16 @@ A table is written after each seed. docs/benchmark-methods.md says what is equal
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robodistill.cells.perform import cell_job, perform, teacher_job
-from robodistill.cells.plan import Budget, Cell, methods_of, plan
+from robodistill.cells.plan import PIPELINE, Budget, Cell, methods_of, plan
 from robodistill.cells.records import Record, finished, read_records, write_records
 from robodistill.cells.table import Row, rows_of
 from robodistill.cells.variants import Variant, of_methods, read_variants
@@ -63,6 +68,8 @@ class Settings:
 
     To measure a cell again, delete its record and its run.
     """
+    commands: bool = False
+    """Print the command of each cell instead of running it."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -101,10 +108,20 @@ def cells_of(settings: Settings, words: Sequence[str], variants: Mapping[str, Va
     return [cell for of_a_seed in zip(*planned, strict=True) for cell in of_a_seed]
 
 
+def command_of(cell: Cell) -> str:
+    """Return the command that trains as a cell does, and then exports, checks and reports as any run does."""
+    words = [word for word in cell.words if word != PIPELINE]
+    run = re.sub(r"\W+", "_", cell.label)
+    return shlex.join(["robodistill", "pipeline", f"run={cell.task}_{run}_seed{cell.seed}", *words])
+
+
 def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> None:
     """Run what is missing, cell by cell, then write the tables; ``words`` are keys of every cell's configuration."""
     variants, folder = variants_of(settings, words), Path(settings.folder)
     cells = cells_of(settings, words, variants)
+    if settings.commands:
+        sys.stdout.writelines(f"{command_of(cell)}\n" for cell in cells)
+        return
     out = Path(settings.out or folder)
     kept = Path(settings.records or out / "records.json")
     # two variants may come to one and the same cell

@@ -20,6 +20,8 @@ from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.resolve import resolve
 
+PIPELINE = "pipeline=measure"
+"""Trains and evaluates, and makes no file."""
 BOUNDS = "robodistill.losses:action_bounds"
 """The loss that keeps actions where they are not clipped."""
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
@@ -52,8 +54,10 @@ class Cell:
     """What the command line says, without where the run goes."""
     needs_teacher: bool
     digest: str
-    """Of all that the cell's figures depend on."""
+    """Of the configuration that the cell's figures depend on; not of the code."""
     teacher_digest: str
+    floor: float = 0.0
+    """Return that the task's teacher must reach for scores to count."""
 
     @property
     def name(self) -> str:
@@ -91,7 +95,7 @@ def plan(method: str, task: str, seeds: Sequence[int], budget: Budget, variant: 
 
     ``variant`` is the name in the table of a method that ``budget.words`` change.
     """
-    chosen = [f"task={task}", f"method@student.method={method}", "pipeline=measure"]
+    chosen = [f"task={task}", f"method@student.method={method}", PIPELINE]
     before = compose([*chosen, *budget.words], RunConfig)
     student = before["student"]["method"]
     if "student" not in student.get("networks", {}):
@@ -108,7 +112,8 @@ def plan(method: str, task: str, seeds: Sequence[int], budget: Budget, variant: 
         parts = {key: value for key, value in {**composed, "seed": seed}.items() if key not in FREE_SECTIONS}
         teacher = {key: parts[key] for key in ("task", "teacher", "seed")}
         own = (*words, f"seed={seed}")
-        return Cell(method, variant or method, task, seed, own, needs_teacher, _digest(parts), _digest(teacher))
+        digests = _digest(parts), _digest(teacher)
+        return Cell(method, variant or method, task, seed, own, needs_teacher, *digests, parts["task"]["teacher_floor"])
 
     return [cell(seed) for seed in seeds]
 

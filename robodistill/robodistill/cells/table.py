@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,25 +22,34 @@ class Row:
 
     task: str
     label: str
-    seeds: int
-    """Finished cells"""
+    cells: dict[int, str]
+    """Finished cells: seed -> name"""
     failures: tuple[str, ...]
     figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Range -> figure -> {"mean", "ci95"} over seeds, and "each", by seed"""
     wall_s: float = math.nan
     env_steps: float = math.nan
+    floor: float = 0.0
+    """Return below which a teacher makes scores not count"""
     rank: int | None = None
-    """By the mean of the scores over the ranges, 1 is the best; None without a finished cell"""
+    """By ``mean_rank``, 1 is the best; None without a finished cell"""
+    mean_rank: float = math.nan
+    """Mean, over ranges and seeds, of its rank by return among the rows that have that seed"""
+
+    @property
+    def seeds(self) -> int:
+        """Return the number of finished cells."""
+        return len(self.cells)
+
+    @property
+    def below_floor(self) -> list[int]:
+        """Return the seeds whose teachers are below the task's floor in training's range."""
+        teachers = self.figures.get("train", {}).get("teacher_return", {}).get("each", {})
+        return [seed for seed, back in teachers.items() if back < self.floor]
 
     def mean(self, name: str, figure: str) -> float:
         """Return a figure's mean over seeds; nan where there is none."""
         return float(self.figures.get(name, {}).get(figure, {}).get("mean", math.nan))
-
-    @property
-    def overall(self) -> float:
-        """Return the mean of the scores over the ranges."""
-        scores = [self.mean(name, "score") for name in self.figures]
-        return sum(scores) / len(scores) if scores else math.nan
 
 
 def rows_of(cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> list[Row]:
@@ -63,15 +73,16 @@ def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Rec
     measured = list(by_seed.values())
     failures = tuple(f"seed {cell.seed}: {_reason(cell, folder)}" for cell in cells if cell.name not in records)
     if not measured:
-        return Row(task, label, 0, failures)
+        return Row(task, label, {}, failures)
     figures = {
         name: {f: _figure({seed: _value(m.figures[name][f]) for seed, m in by_seed.items()}) for f in FIGURES}
         for name in measured[0].figures
     }
     count = len(measured)
+    names = {cell.seed: cell.name for cell in cells if cell.name in records}
     return Row(
-        task, label, count, failures, figures,
-        sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count,
+        task, label, names, failures, figures,
+        sum(m.wall_s for m in measured) / count, sum(m.env_steps for m in measured) / count, cells[0].floor,
     )  # fmt: skip
 
 
@@ -91,9 +102,29 @@ def _reason(cell: Cell, folder: Path) -> str:
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
-    scored = sorted((row for row in rows if not math.isnan(row.overall)), key=lambda row: -row.overall)
-    others = [row for row in rows if math.isnan(row.overall)]
-    return [replace(row, rank=i) for i, row in enumerate(scored, 1)] + others
+    """Rank rows of one task by mean rank: a mean of scores would be ruled by the range with the weakest teacher."""
+    places = _places(rows)
+    scored = sorted((row for row in rows if places[row.label]), key=lambda row: _mean(places[row.label]))
+    others = [row for row in rows if not places[row.label]]
+    return [replace(row, rank=i, mean_rank=_mean(places[row.label])) for i, row in enumerate(scored, 1)] + others
+
+
+def _places(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Return the places of each row by label, one for each range and seed that it has."""
+    places: dict[str, list[float]] = {row.label: [] for row in rows}
+    for name in ranges_of(rows):
+        each = {row.label: row.figures[name]["return"]["each"] for row in rows if name in row.figures}
+        for seed in sorted({seed for by_seed in each.values() for seed in by_seed}):
+            given = {label: by_seed.get(seed, math.nan) for label, by_seed in each.items()}
+            back = {label: value for label, value in given.items() if math.isfinite(value)}
+            for label, value in back.items():
+                ahead, alike = (sum(how(other, value) for other in back.values()) for how in (operator.gt, operator.eq))
+                places[label].append(ahead + 0.5 * (alike + 1))  # who is alike shares the places
+    return places
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def ranges_of(rows: Iterable[Row]) -> list[str]:

@@ -22,7 +22,7 @@ def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any]) -
     """Write everything into ``folder`` and return the paths; ``about`` says how it was measured."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{NAME}.json"
-    write_json(data, {"about": dict(about), "rows": [vars(row) for row in rows]})
+    write_json(data, {"about": dict(about), "rows": [{**vars(row), "seeds": row.seeds} for row in rows]})
     table = folder / f"{NAME}.csv"
     write_text(table, as_csv(rows))
     plots = [draw_scores(task, own, folder / f"{NAME}_{task}.png") for task, own in by_task(rows).items() if _any(own)]
@@ -40,13 +40,13 @@ def as_csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     ends = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]
-    writer.writerow(["task", "method", "range", "rank", "seeds", *ends, "wall_s", "env_steps", "failures"])
+    writer.writerow(["task", "method", "range", "rank", "mean_rank", "seeds", *ends, "wall_s", "env_steps", "failures"])
     for row in rows:
         for name, figures in row.figures.items() or [("", {})]:
             values = [v for figure in FIGURES for v in _triple(figures.get(figure))]
             told = [_number(v) for v in (*values, row.wall_s, row.env_steps)]
-            failures = "; ".join(row.failures)
-            writer.writerow([row.task, row.label, name, row.rank or "", row.seeds, *told, failures])
+            ranks = row.rank or "", _number(row.mean_rank)
+            writer.writerow([row.task, row.label, name, *ranks, row.seeds, *told, "; ".join(row.failures)])
     return out.getvalue()
 
 
@@ -68,8 +68,9 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"A cell shows the mean score over training seeds and its 95 % interval (Student's t; none below {MIN_SEEDS} "
-        "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. Rank is "
-        "by the mean over the ranges. Wall time is that of one thread beside the other cells, the teacher's included "
+        "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. Rows "
+        "are in the order of their mean rank by return over ranges and seeds, which does not tell apart what lies in "
+        "each other's intervals. Wall time is that of one thread beside the other cells, the teacher's included "
         "where a method needs one, and so are env steps.",
     ]
     for task, own in by_task(rows).items():
@@ -82,14 +83,18 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     names = ranges_of(rows)
-    head = ["rank", "method", *(f"score, {name}" for name in names), "return, train", "wall time", "env steps", "seeds"]
+    head = [
+        "rank", "mean rank", "method", *(f"score, {name}" for name in names),
+        "return, train", "wall time", "env steps", "seeds",
+    ]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         scores = [_score(row.figures.get(name, {}).get("score")) for name in names]
         back = row.mean("train", "return")
         cells = [
-            str(row.rank or "–"), f"`{row.label}`", *scores, "–" if math.isnan(back) else f"{back:.4g}",
-            _time(row.wall_s), "–" if math.isnan(row.env_steps) else f"{row.env_steps:,.0f}", str(row.seeds),
+            str(row.rank or "–"), "–" if row.rank is None else f"{row.mean_rank:.1f}", f"`{row.label}`", *scores,
+            "–" if math.isnan(back) else f"{back:.4g}", _time(row.wall_s),
+            "–" if math.isnan(row.env_steps) else f"{row.env_steps:,.0f}", str(row.seeds),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -114,8 +119,19 @@ def _teachers(rows: Sequence[Row]) -> list[str]:
     }  # fmt: skip
     if len(set(told.values())) > 1:
         return ["Mean return of the teachers, which are not the same, so that neither scores nor ranks compare:", "",
-                *(f"- `{label}`: {text}" for label, text in told.items())]  # fmt: skip
-    return [f"Mean return of the teachers: {text}." for text in set(told.values())]
+                *(f"- `{label}`: {text}" for label, text in told.items()), "", _floor(rows).lstrip()]  # fmt: skip
+    return [f"Mean return of the teachers: {text}.{_floor(rows)}" for text in set(told.values())]
+
+
+def _floor(rows: Sequence[Row]) -> str:
+    """Say whose teachers are not good enough for scores to count."""
+    seeds = sorted({seed for row in rows for seed in row.below_floor})
+    if not seeds:
+        return ""
+    return (
+        f" With seeds {', '.join(map(str, seeds))} it is below the task's floor of {rows[0].floor:.4g} in training's "
+        "range: these scores compare students of one teacher, and do not say how near they come to what is possible."
+    )
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

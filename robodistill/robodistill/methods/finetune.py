@@ -18,25 +18,48 @@ from pathlib import Path
 
 from robodistill import builders
 from robodistill.builders import Build
-from robodistill.networks import STUDENT, check_same_interface, load_policy
+from robodistill.networks import CRITIC, STUDENT, check_same_interface, load_critic, load_policy
 from robodistill_deploy.errors import RobodistillError
+from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy
 
 
 def student(build: Build, *, start: str = "", init_std: float) -> Policy:
-    """Return the student of the checkpoint ``start``, with its deviation set to ``init_std``; else a new one.
+    """Return the student of the checkpoint ``start``, or a new one, with its deviation set to ``init_std``.
 
     A checkpoint is a folder such as ``runs/<run>/student/checkpoints/last``; its architecture is taken over.
     """
-    if not start:
-        return builders.student(build, init_std=init_std)
-    saved = load_policy(Path(start), STUDENT)
-    check_same_interface(saved.spec, build.spec, saved.policy.config.reads, f"student {start}")
-    config = saved.policy.config
+    if start:
+        saved = load_policy(Path(start), STUDENT)
+        check_same_interface(saved.spec, build.spec, saved.policy.config.reads, f"student {start}")
+        policy = copy.deepcopy(saved.policy).train().requires_grad_(True)
+    else:
+        policy = builders.student(build)
+    config = policy.config
     if not config.min_std <= init_std <= config.max_std:
         bounds = f"[{config.min_std}, {config.max_std}]"
         raise RobodistillError(f"finetune: init_std {init_std} is outside the student's {bounds}; choose one within")
-    policy = copy.deepcopy(saved.policy).train().requires_grad_(True)
     policy.config = replace(config, init_std=init_std)
-    policy.raw_log_std.data.fill_(math.log(init_std))
+    policy.raw_log_std.data.fill_(math.log(init_std))  # a head copied from the teacher has brought the teacher's
     return policy
+
+
+def critic(build: Build, *, start: str = "") -> Critic:
+    """Return the critic of the checkpoint ``start``, such as ``dagger_value`` leaves it, or a new one, to be trained.
+
+    Rewards and discount must be those that it was trained with: else it would first have to forget.
+    """
+    if not start:
+        return builders.critic(build)
+    saved, collect = load_critic(Path(start), CRITIC), build.train.method.collect
+    if saved.group_dims != {group: build.dims.get(group) for group in saved.groups}:
+        raise RobodistillError(f"finetune: the critic of {start} reads {saved.group_dims}, this task has {build.dims}")
+    for name in ("gamma", "reward_scale"):
+        theirs, ours = getattr(saved, name), getattr(collect, name)
+        if theirs != ours:
+            raise RobodistillError(
+                f"finetune: the critic of {start} was trained with {name} {theirs}, not {ours}; "
+                f"set student.method.collect.{name}={theirs}"
+            )
+    saved.normalizer.freeze(False)
+    return saved.train().requires_grad_(True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from robodistill.collapse import find_collapse
 from robodistill.hacking import find_split, golden_and_proxy
 from robodistill.networks import STUDENT
 from robodistill.report.inputs import Inputs, mapping
@@ -141,7 +142,7 @@ def bound(name: str) -> str:
 def verdicts(inputs: Inputs) -> list[Verdict]:
     """Return all claims that this run can be judged by."""
     found = [_target_verdict(inputs, name, target) for name, target in targets(inputs).items()]
-    found += [_onnx_verdict(inputs), _check_verdict(inputs), hacking_verdict(inputs)]
+    found += [_onnx_verdict(inputs), _check_verdict(inputs), hacking_verdict(inputs), collapse_verdict(inputs)]
     return [*score_conditions(inputs), *(verdict for verdict in found if verdict is not None)]
 
 
@@ -206,3 +207,11 @@ def hacking_verdict(inputs: Inputs) -> Verdict | None:
     split = find_split(lines, int(lines[-1]["iteration"]))
     claim = "no teacher hacking: the return does not fall while the imitation error does"
     return Verdict(claim, split.text if split else f"{len(lines)} iterations", "fails" if split else "holds")
+
+
+def collapse_verdict(inputs: Inputs) -> Verdict | None:
+    """Return whether an information bottleneck still tells of anything; None where the method has none."""
+    told = find_collapse(inputs.metrics.get(STUDENT, []))
+    if told is None:
+        return None
+    return Verdict("the latent has not collapsed", told.text, "fails" if told.collapsed else "holds")

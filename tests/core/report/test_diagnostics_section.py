@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from robodistill.report.inputs import load_inputs
 from robodistill.report.sections.diagnostics import diagnostics, gap_verdict, history_verdict
-from robodistill.report.verdicts import Estimate, hacking_verdict
+from robodistill.report.verdicts import Estimate, collapse_verdict, hacking_verdict
 
 
 def rendered(run: Path) -> str:
@@ -60,6 +61,35 @@ def test_hacking_is_shown_and_judged(run: Path) -> None:
     assert '"shapes":[{"type":"rect"' in rendered(run)
     path.unlink()
     assert hacking_verdict(load_inputs(run)) is None
+
+
+@pytest.mark.parametrize(
+    ("figure", "values", "state", "told"),
+    [
+        ("policy/target_collapsed", [1.0] * 18 + [0.0] * 2, "holds", "0% of the last iterations"),
+        ("policy/target_collapsed", [0.0] * 18 + [1.0] * 2, "fails", "100% of the last iterations"),
+        ("policy/decoded_r2", [-3.0] * 18 + [0.2] * 2, "holds", "20.0% of the privileged group's variance"),
+        ("policy/decoded_r2", [0.2] * 18 + [0.001] * 2, "fails", "0.1% of the privileged group's variance"),
+    ],
+)
+def test_a_collapsed_latent_is_judged(run: Path, figure: str, values: list[float], state: str, told: str) -> None:
+    assert collapse_verdict(load_inputs(run)) is None  # the method has no bottleneck
+    lines = [{"iteration": i + 1, "env_steps": i, "wall_s": i, figure: value} for i, value in enumerate(values)]
+    (run / "student/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    verdict = collapse_verdict(load_inputs(run))
+    assert verdict is not None
+    assert verdict.state == state
+    assert told in verdict.found
+
+
+def test_a_student_that_never_imitated_is_said_to(run: Path) -> None:
+    told = "never imitated that teacher"
+    assert told not in rendered(run)
+    path = run / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["student"] = {"method": {"needs_teacher": False}}
+    path.write_text(yaml.safe_dump(config))
+    assert told in rendered(run)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from robodistill.settings import NetworkConfig, TrainConfig
 from robodistill.trainer import Trainer
 from robodistill_deploy.errors import RobodistillError
 from robodistill_envs.vector import VecEnv
+from robodistill_policies.critic import Critic
 from robodistill_policies.policy import Policy
 
 ITERATIONS = 20
@@ -37,15 +38,20 @@ def distilled(contract: ModuleType, small: ModuleType, trained: Path, tmp_path_f
     return folder
 
 
-def tuned(contract: ModuleType, trained: Path, start: str, seed: int = 3, **collect: Any) -> Trainer:
+def tuned(
+    contract: ModuleType, trained: Path, start: str, seed: int = 3, copy_head: bool = False, critic: str = "",
+    **collect: Any,
+) -> Trainer:  # fmt: skip
     run = contract.config("finetune")
     method = run.student.method
-    network = NetworkConfig("robodistill.methods.finetune:student", {"start": start, "init_std": 0.1})
+    networks = {
+        **method.networks,
+        "student": NetworkConfig("robodistill.methods.finetune:student", {"start": start, "init_std": 0.1}),
+        "critic": NetworkConfig("robodistill.methods.finetune:critic", {"start": critic}),
+    }
     steps = contract.WORLDS * contract.STEPS * ITERATIONS
-    method = dataclasses.replace(
-        method, networks={**method.networks, "student": network}, collect=dataclasses.replace(method.collect, **collect)
-    )
-    train: TrainConfig = dataclasses.replace(run.student, method=method, total_steps=steps)
+    method = dataclasses.replace(method, networks=networks, collect=dataclasses.replace(method.collect, **collect))
+    train: TrainConfig = dataclasses.replace(run.student, method=method, total_steps=steps, copy_head=copy_head)
     torch.manual_seed(seed)
     env = VecEnv(run.task, contract.WORLDS, seed=seed, threads=1)
     saved = load_policy(trained, "teacher")
@@ -125,6 +131,44 @@ def test_a_student_of_another_kind_is_refused(contract: ModuleType, trained: Pat
     slower = dataclasses.replace(trainer.env.spec, control_dt=9.0)
     with pytest.raises(RobodistillError, match="another control_dt"):
         finetune.student(dataclasses.replace(build, spec=slower), start=str(distilled), init_std=0.1)
+
+
+@pytest.mark.parametrize("copy_head", [False, True])
+def test_the_deviation_is_lowered_whosever_head_it_is(contract: ModuleType, trained: Path, copy_head: bool) -> None:
+    trainer = tuned(contract, trained, "", copy_head=copy_head)
+    student, teacher = (trainer.networks[name] for name in ("student", "teacher"))
+    assert isinstance(student, Policy)
+    assert isinstance(teacher, Policy)
+    assert torch.allclose(student.log_std.exp(), torch.tensor(0.1))
+    assert not torch.allclose(teacher.log_std.exp(), torch.tensor(0.1))  # what a copied head brings along
+    weights = (policy.actor.state_dict().values() for policy in (student, teacher))
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True)) == copy_head
+
+
+def test_a_critic_of_dagger_value_goes_on(contract: ModuleType, trained: Path, tmp_path: Path) -> None:
+    source = contract.make("dagger_value", trained, gamma=0.9)
+    contract.iterate(source, 3)
+    student, critic = (source.networks[name] for name in ("student", "critic"))
+    assert isinstance(student, Policy)
+    assert isinstance(critic, Critic)
+    start = str(tmp_path / "last")
+    save_tree(tmp_path / "last", source.state_dict(), checkpoint_texts(student, source.env.spec, critic))
+    trainer = tuned(contract, trained, start, critic=start, gamma=0.9)
+    ours = trainer.networks["critic"]
+    assert isinstance(ours, Critic)
+    fresh = tuned(contract, trained, start, gamma=0.9).networks["critic"]
+    ours.normalizer.load_state_dict(critic.normalizer.state_dict())  # it has taken in the first observations
+    obs = source.collector.obs
+    assert torch.equal(ours.value(obs), critic.value(obs))
+    assert isinstance(fresh, Critic)
+    assert not torch.allclose(fresh.value(obs), critic.value(obs))
+    before = contract.parts(trainer)
+    trainer.iterate()
+    assert contract.moved(before, contract.parts(trainer)) == {"critic.net", "critic.normalizer"}
+    with pytest.raises(RobodistillError, match=r"trained with gamma 0\.9, not 0\.99; set .*gamma=0\.9"):
+        tuned(contract, trained, start, critic=start)
+    with pytest.raises(RobodistillError, match="holds no critic"):
+        tuned(contract, trained, start, critic=str(trained))
 
 
 def test_imitation_and_reinforcement_take_turns(contract: ModuleType) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robodistill.agreement import action_names
 from robodistill.evaluation.diagnostics.actions import action_agreement
-from robodistill.evaluation.diagnostics.failures import shared_failures
+from robodistill.evaluation.diagnostics.failures import failures
 from robodistill.evaluation.diagnostics.gap import irreducible_gap
 from robodistill.evaluation.diagnostics.growth import TICKS, WORLDS, closed_loop_growth
 from robodistill.evaluation.diagnostics.history import ablations, history_use
@@ -51,7 +51,7 @@ class Diagnosis:
             done += 1
             progress(done)
 
-        result: Figures = {"failures": shared_failures(rollouts[STUDENT].fell, rollouts[TEACHER].fell)}
+        result: Figures = {"failures": failures(rollouts)}
         env = make(min(ABLATION_WORLDS, self.config.episodes))
         samples = self.watch.samples()
         if samples is not None:

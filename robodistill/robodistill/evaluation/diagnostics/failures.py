@@ -1,12 +1,28 @@
-"""Whose fault is a failure? Worlds in which the teacher fails too are beyond what imitation can mend."""
+"""Whose fault is a failure? Worlds in which the teacher fails too are beyond what imitation can mend.
+
+An episode is failed when it ended early, or when its return lies nearer to what doing nothing returns than to what the
+teacher does, both on average: tasks whose episodes never end early have failures too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from robodistill.evaluation.compare import ZERO
+from robodistill.evaluation.rollout import Rollout
 from robodistill.evaluation.statistics import wilson
+from robodistill.networks import STUDENT, TEACHER
+
+
+def failures(rollouts: Mapping[str, Rollout]) -> dict[str, Any]:
+    """Return ``shared_failures`` of student and teacher, and ``half_way``, the return below which an episode failed."""
+    student, teacher, nothing = (rollouts[name] for name in (STUDENT, TEACHER, ZERO))
+    half_way = 0.5 * (teacher.returns.mean() + nothing.returns.mean())
+    failed = (rollout.fell | (rollout.returns < half_way) for rollout in (student, teacher))
+    return {**shared_failures(*failed), "half_way": float(half_way)}
 
 
 def shared_failures(student: Tensor, teacher: Tensor) -> dict[str, Any]:

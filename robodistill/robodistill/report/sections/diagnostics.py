@@ -36,6 +36,11 @@ def diagnostics(inputs: Inputs) -> str:
     else:
         parts.append(note("No diagnostics in the evaluation: run robodistill evaluate with evaluate.diagnose=true."))
     lead = "Where the student differs from its teacher on the states that it drives itself into, and why."
+    if not mapping(inputs.config, "student", "method").get("needs_teacher", True):
+        lead += (
+            " This student never imitated that teacher, which only measures it: errors, divergences and the gap say "
+            "how differently the two solve the task, not how well an imitation went."
+        )
     return section("diagnostics", "Diagnostics", "".join(parts), lead)
 
 
@@ -144,8 +149,10 @@ def _failures(found: Mapping[str, Any]) -> str:
     shares = [estimate(data.get(f"teacher_fails_where_student_{end}")) for end in ("fails", "does_not")]
     fails, spared = (f"{v.mean:.0%} ({v.low:.0%} to {v.high:.0%})" if v else "–" for v in shares)
     text = (
-        f"Paired worlds. Where the student fails, the teacher fails too in {fails}; elsewhere in {spared}. The larger "
-        "the first share beside the second, the more failures are the world's or the teacher's, and not imitation's."
+        "Paired worlds; an episode is failed that ended early, or whose return lies nearer to that of doing nothing "
+        f"than to the teacher's. Where the student fails, the teacher fails too in {fails}; elsewhere in {spared}. "
+        "The larger the first share beside the second, the more failures are the world's or the teacher's, and not "
+        "imitation's."
     )
     return _titled(title, table(("", "teacher fails", "teacher does not"), rows, "provenance") + how(text))
 

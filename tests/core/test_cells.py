@@ -380,6 +380,12 @@ def test_the_ablations_fit_a_toy_and_a_robot(path: Path) -> None:
     assert len({cell.name for cell in cells}) == len(cells) >= 6
 
 
+def test_a_critic_that_sees_the_privileged_state_sees_what_a_bonus_is_made_of() -> None:
+    told = {m: " ".join(plan_seeds(m, "dmc_pendulum", [0], Budget())[0].words) for m in ("ppo_asym", "ppo_history")}
+    assert "networks.critic.params.groups=[\"sensors\", \"privileged\", \"energy\"]" in told["ppo_asym"]
+    assert "params.groups" not in told["ppo_history"]  # a critic of sensors stays one
+
+
 # -- run ---------------------------------------------------------------------------------------
 
 

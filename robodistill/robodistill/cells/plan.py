@@ -16,6 +16,7 @@ from robodistill.decode import decode
 from robodistill.dependencies import FREE_SECTIONS
 from robodistill.files import read_json
 from robodistill.losses import is_policy_gradient
+from robodistill.networks import SENSORS
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.resolve import resolve
@@ -24,6 +25,7 @@ PIPELINE = "pipeline=measure"
 """Trains and evaluates, and makes no file."""
 BOUNDS = "robodistill.losses:action_bounds"
 """The loss that keeps actions where they are not clipped."""
+CRITIC_TYPE = "robodistill.builders:critic"
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
@@ -146,6 +148,7 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
     # what makes a sparse reward learnable is the task's as well
     bonuses = theirs["method"].get("shape") or {}
     words += [_word(f"student.method.shape.{name}", hook) for name, hook in bonuses.items()]
+    words += _critic_words(own["networks"], [(hook.get("params") or {}).get("group", "") for hook in bonuses.values()])
     if "init_std" in theirs["policy"]:
         words.append(_word("student.policy.init_std", theirs["policy"]["init_std"]))
     model = next(phase for phase in theirs["method"]["phases"].values() if _learns_by_reward(phase))
@@ -154,6 +157,17 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
         if model.get("mirror") and phase.get("split") == "step":  # reflected samples have no history of their own
             words.append(_word(f"student.method.phases.{name}.mirror", model["mirror"]))
         words += [*_entropy_words(name, phase, model), *_bound_words(name, phase, model)]
+    return words
+
+
+def _critic_words(networks: Mapping[str, Any], rewarded: Sequence[str]) -> list[str]:
+    """Let critics that may see more than sensors see what the bonuses are made of, as critics of all groups do."""
+    words: list[str] = []
+    for name, network in networks.items():
+        groups = (network.get("params") or {}).get("groups", []) if network["type"] == CRITIC_TYPE else []
+        unseen = [group for group in dict.fromkeys(rewarded) if group and group not in groups]
+        if unseen and set(groups) - {SENSORS}:
+            words.append(_word(f"student.method.networks.{name}.params.groups", [*groups, *unseen]))
     return words
 
 

@@ -91,7 +91,8 @@ def infonce(
     """Return the cross-entropy of finding each step's privileged state among those of up to ``most`` steps."""
     ours = batch.module(projector, Head)(batch.output(policy).latent).flatten(0, -2)
     theirs = batch.module(embedding, Embedding)(group(batch, critic, of)).flatten(0, -2)
-    stride = -(-len(ours) // most)  # steps of one world resemble each other: take them from all over the minibatch
+    # evenly from the whole minibatch; steps of one world stay among each other's negatives, as in the papers
+    stride = -(-len(ours) // most)
     ours, theirs = ours[::stride], theirs[::stride]
     _watch(batch, theirs)
     logits = F.normalize(ours, dim=-1) @ F.normalize(theirs, dim=-1).t() / temperature

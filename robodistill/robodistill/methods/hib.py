@@ -91,7 +91,7 @@ def infonce(
     """Return the cross-entropy of finding each step's privileged state among those of up to ``most`` steps."""
     ours = batch.module(projector, Head)(batch.output(policy).latent).flatten(0, -2)
     theirs = batch.module(embedding, Embedding)(group(batch, critic, of)).flatten(0, -2)
-    # evenly from the whole minibatch; steps of one world stay among each other's negatives, as in the papers
+    # evenly from the whole minibatch: steps of one world stay among each other's negatives
     stride = -(-len(ours) // most)
     ours, theirs = ours[::stride], theirs[::stride]
     _watch(batch, theirs)

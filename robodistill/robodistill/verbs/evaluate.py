@@ -1,7 +1,7 @@
 """Compare teacher, student, exported file and zero action on the same seeds.
 
   robodistill evaluate run=mine
-  robodistill evaluate run=mine range=ood        under conditions that the training has not seen, too
+  robodistill evaluate run=mine range=low_friction   under conditions that the training has not seen, too
 
 Reads   the checkpoints and policy.onnx of the run.
 Writes  runs/<run>/evaluation/: evaluation.json (figures with 95 % intervals), episodes.npz, trajectories.npz; for
@@ -9,7 +9,7 @@ Writes  runs/<run>/evaluation/: evaluation.json (figures with 95 % intervals), e
 
 Keys    evaluate.episodes=512                    paired episodes
         evaluate.seed=1000003                    of the evaluation's worlds, kept apart from training
-        evaluate.ranges=[train,ood,far]          the task's ranges to compare under; range=<name> for one
+        evaluate.ranges=[train,low_friction]     the task's ranges to compare under; range=<name> for one
         evaluate.diagnose=true                   where the student differs from its teacher, and why
 
 Score = (R - R_zero) / (R_teacher - R_zero) on the same episodes, of the same range.

@@ -72,9 +72,11 @@ def load_policy(checkpoint: Path, name: str) -> Saved:
 def load_critic(checkpoint: Path, name: str) -> Critic:
     """Return critic ``name`` of a checkpoint, frozen."""
     tree, texts = load_with_texts(checkpoint)
-    described = json.loads(texts.get(CRITIC_FILE, "{}"))
-    if "gamma" not in described:  # before robodistill 0.1 was released it was not written
-        raise RobodistillError(f"{checkpoint} holds no critic that can be read back; train that policy again")
+    if CRITIC_FILE not in texts:
+        raise RobodistillError(f"{checkpoint} holds no critic; name that of a method which trains one")
+    described = json.loads(texts[CRITIC_FILE])
+    if "gamma" not in described:
+        raise RobodistillError(f"{checkpoint} is older and does not say what its critic's values are; train it again")
     units = {key: described[key] for key in ("gamma", "reward_scale")}
     critic = Critic(described["groups"], tuple(described["hidden"]), described["activation"], **units)
     critic.load_state_dict(tree["networks"][name])

@@ -170,6 +170,14 @@ class CollectConfig:
             raise RobodistillError(
                 f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"
             )
+        self._check_drivers()
+        if self.source == "file" and self.critic:
+            raise RobodistillError(
+                "collect.source=file: advantages and returns of a recording are those of whoever drove then, for ever; "
+                "use collect.source=live, or a method without collect.critic, such as bc"
+            )
+
+    def _check_drivers(self) -> None:
         if not self.drivers:
             raise RobodistillError("collect.drivers: name at least one network")
         for name, shares in self.drivers.items():

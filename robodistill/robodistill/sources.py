@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from robodistill.checkpoint import load_tree, save_tree
 from robodistill.collect import Collector
-from robodistill.losses import is_policy_gradient
 from robodistill.segment import Segment, State
 from robodistill.settings import MethodConfig
 from robodistill_deploy.errors import RobodistillError
-from robodistill_deploy.resolve import resolve
 from robodistill_envs.vector import VecEnv
 from robodistill_policies.policy import Policy
 
@@ -53,21 +51,9 @@ def make_source(
     if method.collect.source == "file":
         if recording is None:
             raise RobodistillError("collect.source=file: there is no recording; use pipeline=offline, which makes one")
-        _refuse_reinforcement(method)
         return Recording(recording, method, networks)
     collector = Collector(method, env, networks, generator)
     return Ring(collector, method.collect.buffer) if method.collect.source == "buffer" else collector
-
-
-def _refuse_reinforcement(method: MethodConfig) -> None:
-    """Refuse a policy gradient on a recording: its advantages are those of the policy that was recorded, for ever."""
-    for name, phase in method.phases.items():
-        for key, loss in phase.losses.items():
-            if is_policy_gradient(resolve(loss.type)):
-                raise RobodistillError(
-                    f"collect.source=file: phase {name!r} learns by reward ({key}), which needs fresh steps; "
-                    "use collect.source=live, or a method that imitates, such as bc"
-                )
 
 
 class Ring:

@@ -75,7 +75,7 @@ def _train(config: RunConfig, train: TrainConfig, trainer: Trainer, folder: RunF
         wall_s = log.wall_s
     told = find_collapse(read_metrics(log.path))
     if told and told.collapsed:
-        Progress.say(f"collapse? {told.text}: raise the weight of the loss similarity, or lower that of compression")
+        Progress.say(f"collapse? {told.text}: lower the weight of the loss compression, or raise that of similarity")
     return {
         "checkpoint": folder.checkpoint("last"),
         "summary": {
@@ -103,9 +103,10 @@ def distil_student(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Outp
     recording = Path(inputs["recording"]) if "recording" in inputs else None
     trainer = Trainer(config.student, env, networks, config.seed + 1, saved="student", recording=recording)
     outputs = _train(config, config.student, trainer, folder, "student")
-    if config.student.method.collect.source == "file":
-        for made in (outputs["summary"], outputs["summary"]["training"]["student"]):
-            made["env_steps"] = 0  # the stage that recorded made them
+    collect = config.student.method.collect
+    if collect.source == "file":  # another stage has made the steps, once; the training took them over and over
+        outputs["summary"]["env_steps"] = 0
+        outputs["summary"]["training"]["student"]["env_steps"] = collect.buffer * collect.num_envs * collect.steps
     if teacher is not None:
         outputs["summary"]["teacher_replay_return"] = teacher.replayed
     return outputs

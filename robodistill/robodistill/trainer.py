@@ -140,7 +140,8 @@ class Trainer:
 
     def _follow(self, figures: dict[str, float]) -> None:
         """Smooth the return of the episodes that the trained policy drove itself, at the task's full size."""
-        own = figures.get(f"episode/return_{self.saved}", figures.get("episode/return"))
+        alone = len(self.config.method.collect.drivers) == 1  # of several drivers the return is a mixture
+        own = figures.get("episode/return" if alone else f"episode/return_{self.saved}")
         if own is None or figures["collect/curriculum"] < 1.0:
             return
         self.recent_return = own if math.isinf(self.recent_return) else 0.9 * self.recent_return + 0.1 * own

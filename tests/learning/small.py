@@ -65,14 +65,14 @@ def enlarge(policy: Policy, gain: float = 30.0) -> Policy:
     return policy
 
 
-def ppo(train: TrainConfig | None = None, seed: int = 0, recording: Path | None = None) -> Trainer:
+def ppo(train: TrainConfig | None = None, seed: int = 0) -> Trainer:
     """Return a trainer of a teacher."""
     run = config()
     train = train or run.teacher
     torch.manual_seed(seed)
     env = VecEnv(run.task, train.method.collect.num_envs, seed=seed, threads=1)
     networks = teacher_networks(train, env.spec)
-    return Trainer(train, env, networks, seed, saved="teacher", recording=recording)
+    return Trainer(train, env, networks, seed, saved="teacher")
 
 
 def save_teacher(folder: Path, seed: int = 0) -> Path:

@@ -208,6 +208,12 @@ def test_who_stays_nearer_to_doing_nothing_has_failed(student_return: float, fai
     assert found["half_way"] == 6.0
     assert found["student_only"] == 1 + failed
     assert found["both"] == 0
+    weak = failures({
+        "teacher": rollout([2.0, 2.0], stays), "zero_action": rollout([9.0, 9.0], stays),
+        "student": rollout([student_return, 9.0], falls),
+    })  # fmt: skip
+    assert weak["half_way"] is None
+    assert weak["student_only"] == 1  # the one that ended early
 
 
 # -- gap ---------------------------------------------------------------------------------------

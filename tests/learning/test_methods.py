@@ -19,7 +19,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from robodistill.agreement import ERROR
 from robodistill.builders import student_networks, teacher_networks
 from robodistill.checkpoint import load_tree, save_tree
 from robodistill.config import compose, groups
@@ -208,29 +207,3 @@ def test_the_student_that_a_method_saves_is_read_back(
     assert torch.equal(action, again.act_mean(obs, state)[0])
     obs["sensors"] = obs["sensors"] + 1.0
     assert not torch.equal(action, again.act_mean(obs, state)[0])  # the control: it does look
-
-
-@pytest.mark.parametrize("method", ["bc", "dagger"])
-def test_what_the_student_drives_in_bc_is_only_watched(trained: Path, method: str) -> None:
-    """Its return and its error are in the log, so that a fall of the return is seen; no loss looks there."""
-    after: list[dict[str, list[Tensor]]] = []
-    for spoilt in (0.0, 9.0):
-        trainer = make(method, trained, drivers={"student": (0.5, 0.5), "teacher": (0.5, 0.5)})
-        segment, figures = trainer.collector.collect(0.0)
-        own = segment.data["role"] == segment.drivers.index("student")
-        assert bool(own.any())
-        assert bool((~own).any())
-        assert ERROR in figures
-        for label in ("label_mean", "label_latent"):
-            segment.data[label][own] += spoilt
-        for phase in trainer.phases.values():
-            phase.run(segment, 0.0, trainer.generator)
-        after.append(parts(trainer))
-    one, other = after
-    same = all(torch.equal(a, b) for part, tensors in one.items() for a, b in zip(tensors, other[part], strict=True))
-    assert same == (method == "bc")
-
-
-def test_in_bc_the_student_drives_a_few_worlds() -> None:
-    for share in config("bc").student.method.collect.drivers["student"]:
-        assert 0.01 < share < 0.1

@@ -111,8 +111,9 @@ def cells_of(settings: Settings, words: Sequence[str], variants: Mapping[str, Va
 def command_of(cell: Cell) -> str:
     """Return the command that trains as a cell does, and then exports, checks and reports as any run does."""
     words = [word for word in cell.words if word != PIPELINE]
-    run = re.sub(r"\W+", "_", cell.label)
-    return shlex.join(["robodistill", "pipeline", f"run={cell.task}_{run}_seed{cell.seed}", *words])
+    label = re.sub(r"\W+", "_", cell.label, flags=re.ASCII)
+    run = f"run={cell.task}_{label}_seed{cell.seed}_{cell.digest}"
+    return shlex.join(["robodistill", "pipeline", run, *words, "threads=1"])
 
 
 def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str], None]) -> None:

@@ -53,7 +53,7 @@ def perform(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> li
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 running[_begin(job)] = (job, time.monotonic())
-            watch.show({job.title: job.folder / LOG for job, _ in running.values()})
+            watch.show((job.title, job.folder / LOG) for job, _ in running.values())
             time.sleep(_PAUSE_S)
             for process in [p for p in running if p.poll() is not None]:
                 job, begun = running.pop(process)

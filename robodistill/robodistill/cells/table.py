@@ -15,6 +15,8 @@ from robodistill.cells.records import FIGURES, Record
 from robodistill.evaluation.statistics import over_seeds
 from robodistill.files import read_json
 
+NOT_RUN = "not run yet"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -24,7 +26,8 @@ class Row:
     label: str
     cells: dict[int, str]
     """Finished cells: seed -> name"""
-    failures: tuple[str, ...]
+    failures: dict[int, str]
+    """Seed -> why its cell has no result"""
     figures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Range -> figure -> {"mean", "ci95"} over seeds, and "each", by seed"""
     wall_s: float = math.nan
@@ -32,7 +35,7 @@ class Row:
     floor: float = 0.0
     """Return below which a teacher makes scores not count"""
     rank: int | None = None
-    """By ``mean_rank``, 1 is the best; None without a finished cell"""
+    """By ``mean_rank``, 1 is the best and equals share one; None without a finished cell"""
     mean_rank: float = math.nan
     """Mean, over ranges and seeds, of its rank by return among the rows that have that seed"""
 
@@ -71,7 +74,7 @@ def rows_of(cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) 
 def _row(task: str, label: str, cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> Row:
     by_seed = {cell.seed: records[cell.name] for cell in cells if cell.name in records}
     measured = list(by_seed.values())
-    failures = tuple(f"seed {cell.seed}: {_reason(cell, folder)}" for cell in cells if cell.name not in records)
+    failures = {cell.seed: _reason(cell, folder) for cell in cells if cell.name not in records}
     if not measured:
         return Row(task, label, {}, failures)
     figures = {
@@ -98,33 +101,34 @@ def _reason(cell: Cell, folder: Path) -> str:
     for path in (folder / "cells" / cell.name / FAILURE, folder / "teachers" / cell.teacher / FAILURE):
         if path.exists():
             return str(read_json(path, "failure")["reason"])
-    return "not run yet"
+    return NOT_RUN
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """Rank rows of one task by mean rank: a mean of scores would be ruled by the range with the weakest teacher."""
     places = _places(rows)
-    scored = sorted((row for row in rows if places[row.label]), key=lambda row: _mean(places[row.label]))
-    others = [row for row in rows if not places[row.label]]
-    return [replace(row, rank=i, mean_rank=_mean(places[row.label])) for i, row in enumerate(scored, 1)] + others
+    means = {row.label: sum(places[row.label]) / len(places[row.label]) for row in rows if row.seeds}
+    scored = sorted((row for row in rows if row.label in means), key=lambda row: means[row.label])
+    others = [row for row in rows if row.label not in means]
+    ranks = {label: 1 + sum(other < mean for other in means.values()) for label, mean in means.items()}
+    return [replace(row, rank=ranks[row.label], mean_rank=means[row.label]) for row in scored] + others
 
 
 def _places(rows: Sequence[Row]) -> dict[str, list[float]]:
-    """Return the places of each row by label, one for each range and seed that it has."""
+    """Return the places of each row, one for each range and seed; who failed, or returned no number, is last."""
     places: dict[str, list[float]] = {row.label: [] for row in rows}
     for name in ranges_of(rows):
-        each = {row.label: row.figures[name]["return"]["each"] for row in rows if name in row.figures}
-        for seed in sorted({seed for by_seed in each.values() for seed in by_seed}):
-            given = {label: by_seed.get(seed, math.nan) for label, by_seed in each.items()}
-            back = {label: value for label, value in given.items() if math.isfinite(value)}
+        for seed in sorted({seed for row in rows for seed in row.cells}):
+            back = {row.label: _back(row, name, seed) for row in rows if row.failures.get(seed) != NOT_RUN}
             for label, value in back.items():
                 ahead, alike = (sum(how(other, value) for other in back.values()) for how in (operator.gt, operator.eq))
                 places[label].append(ahead + 0.5 * (alike + 1))  # who is alike shares the places
     return places
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _back(row: Row, name: str, seed: int) -> float:
+    value = row.figures.get(name, {}).get("return", {}).get("each", {}).get(seed, math.nan)
+    return value if math.isfinite(value) else -math.inf
 
 
 def ranges_of(rows: Iterable[Row]) -> list[str]:

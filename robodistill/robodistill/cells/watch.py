@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,20 +33,23 @@ class Watch:
         if self._status is not None:
             self._status.stop()
 
-    def show(self, logs: Mapping[str, Path]) -> None:
-        """Show the jobs by their titles, with the last line of the log of each."""
+    def show(self, logs: Iterable[tuple[str, Path]]) -> None:
+        """Show the titles of jobs, with the last line of the log of each."""
         if self._status is None:
             return
         from rich.text import Text
 
         width = self._status.console.width - len("⠏ ")
-        lines = [f"{title}  {last_line(path)}"[:width] for title, path in logs.items()]
+        lines = [f"{title}  {last_line(path)}"[:width] for title, path in logs]
         self._status.update(Text("\n".join(lines)))
 
 
 def last_line(path: Path) -> str:
     """Return the last line of a text file that says something, of its end alone; nothing where there is none."""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        lines = stream.read().decode(errors="replace").strip().splitlines()
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = stream.read().decode(errors="replace").strip().splitlines()
+    except OSError:  # somebody took the folder away: a display ends no job
+        return ""
     return lines[-1] if lines else ""

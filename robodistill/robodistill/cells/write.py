@@ -46,8 +46,12 @@ def as_csv(rows: Sequence[Row]) -> str:
             values = [v for figure in FIGURES for v in _triple(figures.get(figure))]
             told = [_number(v) for v in (*values, row.wall_s, row.env_steps)]
             ranks = row.rank or "", _number(row.mean_rank)
-            writer.writerow([row.task, row.label, name, *ranks, row.seeds, *told, "; ".join(row.failures)])
+            writer.writerow([row.task, row.label, name, *ranks, row.seeds, *told, "; ".join(_reasons(row))])
     return out.getvalue()
+
+
+def _reasons(row: Row) -> list[str]:
+    return [f"seed {seed}: {reason}" for seed, reason in row.failures.items()]
 
 
 def _triple(figure: Mapping[str, Any] | None) -> tuple[float, float, float]:
@@ -118,22 +122,22 @@ def _teachers(rows: Sequence[Row]) -> list[str]:
         for row in rows if row.seeds
     }  # fmt: skip
     if len(set(told.values())) > 1:
-        return ["Mean return of the teachers, which are not the same, so that neither scores nor ranks compare:", "",
-                *(f"- `{label}`: {text}" for label, text in told.items()), "", _floor(rows).lstrip()]  # fmt: skip
-    return [f"Mean return of the teachers: {text}.{_floor(rows)}" for text in set(told.values())]
+        head = "Mean return of the teachers, which are not the same: returns and ranks compare, scores do not."
+        return [head, "", *(f"- `{row.label}`: {told[row.label]}.{_floor(row)}" for row in rows if row.seeds)]
+    return [f"Mean return of the teachers: {told[row.label]}.{_floor(row)}" for row in rows if row.seeds][:1]
 
 
-def _floor(rows: Sequence[Row]) -> str:
+def _floor(row: Row) -> str:
     """Say whose teachers are not good enough for scores to count."""
-    seeds = sorted({seed for row in rows for seed in row.below_floor})
-    if not seeds:
+    if not row.below_floor:
         return ""
     return (
-        f" With seeds {', '.join(map(str, seeds))} it is below the task's floor of {rows[0].floor:.4g} in training's "
-        "range: these scores compare students of one teacher, and do not say how near they come to what is possible."
+        f" With seeds {', '.join(map(str, row.below_floor))} it is below the task's floor of {row.floor:.4g} in "
+        "training's range: these scores compare students of one teacher, and do not say how near they come to what is "
+        "possible."
     )
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
-    lines = [f"- `{row.label}`, {reason}" for row in rows for reason in row.failures]
+    lines = [f"- `{row.label}`, {reason}" for row in rows for reason in _reasons(row)]
     return ["", "Cells without a result:", "", *lines] if lines else []

@@ -47,13 +47,13 @@ def student(build: Build, *, start: str = "", init_std: float) -> Policy:
 def critic(build: Build, *, start: str = "") -> Critic:
     """Return the critic of the checkpoint ``start``, such as ``dagger_value`` leaves it, or a new one, to be trained.
 
-    Rewards and discount must be those that it was trained with: else it would first have to forget.
+    Its layers are taken over. Rewards and discount must be those that it was trained with: else it would first have to
+    forget.
     """
     if not start:
         return builders.critic(build)
     saved, collect = load_critic(Path(start), CRITIC), build.train.method.collect
-    if saved.group_dims != {group: build.dims.get(group) for group in saved.groups}:
-        raise RobodistillError(f"finetune: the critic of {start} reads {saved.group_dims}, this task has {build.dims}")
+    check_same_interface(load_policy(Path(start), STUDENT).spec, build.spec, saved.groups, f"critic {start}")
     for name in ("gamma", "reward_scale"):
         theirs, ours = getattr(saved, name), getattr(collect, name)
         if theirs != ours:

@@ -66,15 +66,16 @@ def test_hacking_is_shown_and_judged(run: Path) -> None:
 @pytest.mark.parametrize(
     ("figure", "values", "state", "told"),
     [
-        ("policy/target_collapsed", [1.0] * 18 + [0.0] * 2, "holds", "0% of the last iterations"),
-        ("policy/target_collapsed", [0.0] * 18 + [1.0] * 2, "fails", "100% of the last iterations"),
-        ("policy/decoded_r2", [-3.0] * 18 + [0.2] * 2, "holds", "20.0% of the privileged group's variance"),
-        ("policy/decoded_r2", [0.2] * 18 + [0.001] * 2, "fails", "0.1% of the privileged group's variance"),
+        ("policy/target_collapsed", [1.0] * 18 + [0.0] * 2, "holds", "at most 3 nat"),
+        ("policy/target_collapsed", [0.0] * 18 + [1.0] * 2, "fails", "100% of the end"),
+        ("loss/compression", [0.0] * 18 + [0.2] * 2, "holds", "at most 0.2 nat"),
+        ("loss/compression", [3.0] * 18 + [0.01] * 2, "fails", "at most 0.01 nat"),
     ],
 )
 def test_a_collapsed_latent_is_judged(run: Path, figure: str, values: list[float], state: str, told: str) -> None:
     assert collapse_verdict(load_inputs(run)) is None  # the method has no bottleneck
-    lines = [{"iteration": i + 1, "env_steps": i, "wall_s": i, figure: value} for i, value in enumerate(values)]
+    own = [{"loss/compression": 3.0, figure: value} for value in values]
+    lines = [{"iteration": i + 1, "env_steps": i, "wall_s": i, **line} for i, line in enumerate(own)]
     (run / "student/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     verdict = collapse_verdict(load_inputs(run))
     assert verdict is not None

@@ -157,7 +157,9 @@ def test_a_critic_of_dagger_value_goes_on(contract: ModuleType, trained: Path, t
     ours = trainer.networks["critic"]
     assert isinstance(ours, Critic)
     fresh = tuned(contract, trained, start, gamma=0.9).networks["critic"]
-    ours.normalizer.load_state_dict(critic.normalizer.state_dict())  # it has taken in the first observations
+    counts = [float(c.normalizer.get_buffer("count")) for c in (ours, critic)]
+    assert counts[0] == counts[1] + contract.WORLDS  # it has taken in the first observations
+    ours.normalizer.load_state_dict(critic.normalizer.state_dict())
     obs = source.collector.obs
     assert torch.equal(ours.value(obs), critic.value(obs))
     assert isinstance(fresh, Critic)
@@ -167,8 +169,11 @@ def test_a_critic_of_dagger_value_goes_on(contract: ModuleType, trained: Path, t
     assert contract.moved(before, contract.parts(trainer)) == {"critic.net", "critic.normalizer"}
     with pytest.raises(RobodistillError, match=r"trained with gamma 0\.9, not 0\.99; set .*gamma=0\.9"):
         tuned(contract, trained, start, critic=start)
-    with pytest.raises(RobodistillError, match="holds no critic"):
+    with pytest.raises(RobodistillError, match=r"holds no student|holds no critic"):
         tuned(contract, trained, start, critic=str(trained))
+    build = Build(trainer.config, dataclasses.replace(trainer.env.spec, control_dt=9.0), trainer.config.policy)
+    with pytest.raises(RobodistillError, match="another control_dt"):
+        finetune.critic(build, start=start)
 
 
 def test_imitation_and_reinforcement_take_turns(contract: ModuleType) -> None:

@@ -20,6 +20,8 @@ from robodistill import cli
 from robodistill.bench import methods as bench_methods
 from robodistill.bench.methods import Settings, variants_of
 from robodistill.bench.methods import cells_of as cells_of_variants
+from robodistill.cells.page import as_markdown
+from robodistill.cells.paired import differences
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of
 from robodistill.cells.plan import plan as plan_seeds
@@ -28,7 +30,7 @@ from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
 from robodistill.cells.watch import Watch
-from robodistill.cells.write import as_csv, as_markdown, write_results
+from robodistill.cells.write import as_csv, write_results
 from robodistill.config import compose, groups
 from robodistill.losses import is_policy_gradient
 from robodistill.settings import RunConfig
@@ -238,11 +240,11 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
     table = as_csv([first, second]).splitlines()
     assert len(table) == 1 + 2 * 2
     assert table[0].startswith("task,method,range,rank,mean_rank,seeds,score,score_low,score_high,return")
-    page = as_markdown([first, second], {"seeds": "0, 1, 2"})
+    page = as_markdown([first, second], {"seeds": "0, 1, 2"}, {})
     assert "| 1 | 1.2 | `dagger` | 0.910 (0.885 to 0.935) |" in page  # first in one range, alike in the other
     assert "train 10" in page
     assert "below the task's floor" not in page
-    low = as_markdown([replace(first, floor=10.5), replace(second, floor=10.5)], {})
+    low = as_markdown([replace(first, floor=10.5), replace(second, floor=10.5)], {}, {})
     assert "With seeds 0, 1, 2 it is below the task's floor of 10.5" in low
     paths = write_results([first, second], tmp_path / "out", {})
     assert {p.suffix for p in paths} == {".md", ".csv", ".json", ".png"}
@@ -281,6 +283,27 @@ def test_who_fails_is_last_and_equals_share_a_rank(cells: list[Cell], tmp_path: 
     assert [(row.label, row.rank) for row in waiting] == [("ppo_dr", 1), ("dagger", 1)]  # 1.25 both
 
 
+def test_differences_are_paired_by_seed(cells: list[Cell], tmp_path: Path) -> None:
+    """Seeds differ by far more than methods do: only seed by seed the difference is seen."""
+    for cell in cells:
+        noise = 0.3 * cell.seed
+        finish(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.8}[cell.method] + noise, 0.5 + noise)
+    records = finished(cells, tmp_path)
+    first, second = rows_of_records(cells, records, tmp_path)
+    assert first.label == "dagger"
+    (found,) = differences([first, second], first).values()
+    assert found["train"]["mean"] == pytest.approx(-0.1)
+    assert found["train"]["ci95"] == pytest.approx([-0.1, -0.1])
+    page = as_markdown([first, second], {}, {})
+    assert "### Differences to `dagger`" in page
+    assert "| `ppo_dr` | **-0.100 (-0.100 to -0.100)** | +0.000 (+0.000 to +0.000) |" in page
+    assert "| `dagger` | **+0.100" in as_markdown([first, second], {}, {}, against="ppo_dr")
+    two = rows_of_records(cells[:4], records, tmp_path)
+    assert "Differences" not in as_markdown(two, {}, {})  # two seeds have no interval
+    records[cells[1].name].figures["train"]["teacher_return"] = 12.0
+    assert "Differences" not in as_markdown(rows_of_records(cells, records, tmp_path), {}, {})  # of two teachers
+
+
 def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows need not have the same ranges, nor the same seeds; an interval wider than all that was measured is cut."""
     for cell in (*cells[:2], *cells[4:]):  # nothing of seed 1
@@ -304,7 +327,7 @@ def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:
         finish(cell, tmp_path, 0.5 + cell.seed, 0.5)
     (row, _) = rows_of(cells[:4], tmp_path)
     assert all(math.isnan(end) for end in row.figures["train"]["score"]["ci95"])
-    assert "1.000 |" in as_markdown([row], {})
+    assert "1.000 |" in as_markdown([row], {}, {})
 
 
 def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
@@ -317,10 +340,10 @@ def test_what_failed_is_in_the_table(cells: list[Cell], tmp_path: Path) -> None:
     assert rows["ppo_dr"].failures == {}
     assert rows["dagger"].failures == {2: "loss is not finite"}
     assert rows["dagger"].seeds == 2
-    assert "`dagger`, seed 2: loss is not finite" in as_markdown(list(rows.values()), {})
+    assert "`dagger`, seed 2: loss is not finite" in as_markdown(list(rows.values()), {}, {})
     nothing = rows_of(cells, tmp_path / "elsewhere")
     assert [(row.rank, row.seeds) for row in nothing] == [(None, 0), (None, 0)]
-    assert "not run yet" in as_markdown(nothing, {})
+    assert "not run yet" in as_markdown(nothing, {}, {})
 
 
 def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
@@ -384,6 +407,11 @@ def test_wrong_variants_are_refused_before_anything_runs(text: str | None, messa
         path.write_text(text)
     with pytest.raises(RobodistillError, match=message):
         cells_of(Settings((TASK,), variants=str(path), seeds=(0,)))
+
+
+def test_the_row_to_compare_with_must_be_one() -> None:
+    with pytest.raises(RobodistillError, match="did you mean 'dagger'"):
+        cells_of(Settings((TASK,), ("dagger", "bc"), seeds=(0,), against="daggr"))
 
 
 def test_methods_and_variants_exclude_each_other() -> None:
@@ -506,9 +534,9 @@ def test_rows_with_teachers_of_their_own_say_so(cells: list[Cell], tmp_path: Pat
         finish(cell, tmp_path, 0.5, 0.5)
     records = finished(cells, tmp_path)
     rows = rows_of_records(cells[:2], records, tmp_path)
-    assert "Mean return of the teachers: train 10, far 10." in as_markdown(rows, {})
+    assert "Mean return of the teachers: train 10, far 10." in as_markdown(rows, {}, {})
     records[cells[1].name].figures["train"]["teacher_return"] = 12.0
-    page = as_markdown(rows_of_records(cells[:2], records, tmp_path), {})
+    page = as_markdown(rows_of_records(cells[:2], records, tmp_path), {}, {})
     assert "scores do not" in page
     assert "- `dagger`: train 12, far 10." in page
 

@@ -15,6 +15,7 @@ Keys    tasks=a,b               what to train on
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
         records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
                                 unless given, records.json in out=
+        against=ppo_dr          the row that the page compares all others with, seed by seed; unless given, the first
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
         commands=true           measure nothing, print a command for each cell: `robodistill pipeline` with the settings
                                 that the benchmark gives the method, to train, export and report by hand
@@ -68,6 +69,8 @@ class Settings:
 
     To measure a cell again, delete its record and its run.
     """
+    against: str = ""
+    """Label of the row that the page compares the others with, seed by seed; empty: the first one of each task."""
     commands: bool = False
     """Print the command of each cell instead of running it."""
 
@@ -89,10 +92,13 @@ def variants_of(settings: Settings, words: Sequence[str]) -> dict[str, Variant]:
         if task not in there["task"]:
             raise RobodistillError(f"bench methods: {unknown('task', task, there['task'])}")
     known = there["method"]
-    if not settings.variants:
-        return of_methods(methods_of(settings.methods, known))
-    found = read_variants(Path(settings.variants))
-    methods_of([variant.method for variant in found.values()], known)
+    if settings.variants:
+        found = read_variants(Path(settings.variants))
+        methods_of([variant.method for variant in found.values()], known)
+    else:
+        found = of_methods(methods_of(settings.methods, known))
+    if settings.against and settings.against not in found:
+        raise RobodistillError(f"bench methods: against: {unknown('row', settings.against, found)}")
     return found
 
 
@@ -136,9 +142,9 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
         records = _noted(kept, finished(distinct, folder))
         rows = rows_of(cells, records, folder)
         used = [records[cell.name] for cell in distinct if cell.name in records]
-        paths = write_results(rows, out, _about(settings, words, variants, used))
+        paths = write_results(rows, out, _about(settings, words, variants, used), settings.against)
     for row in rows:
-        told = "  ".join(f"{name} {row.mean(name, 'score'):.3f}" for name in row.figures)
+        told = "  ".join(f"{name} {row.interval(name, 'score')[0]:.3f}" for name in row.figures)
         say(f"{row.task:<20} {row.rank or '-':>3} {row.label:<16} {told or 'no result'}")
     for path in paths:
         say(str(path))

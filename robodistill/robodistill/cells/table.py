@@ -50,9 +50,16 @@ class Row:
         teachers = self.figures.get("train", {}).get("teacher_return", {}).get("each", {})
         return [seed for seed, back in teachers.items() if back < self.floor]
 
-    def mean(self, name: str, figure: str) -> float:
-        """Return a figure's mean over seeds; nan where there is none."""
-        return float(self.figures.get(name, {}).get(figure, {}).get("mean", math.nan))
+    @property
+    def reasons(self) -> list[str]:
+        """Return why cells have no result, in words."""
+        return [f"seed {seed}: {reason}" for seed, reason in self.failures.items()]
+
+    def interval(self, name: str, figure: str) -> tuple[float, float, float]:
+        """Return a figure's mean over seeds in a range, and the ends of its interval; nan where there is none."""
+        found = self.figures.get(name, {}).get(figure, {"mean": math.nan, "ci95": (math.nan, math.nan)})
+        low, high = found["ci95"]
+        return found["mean"], low, high
 
 
 def rows_of(cells: Sequence[Cell], records: Mapping[str, Record], folder: Path) -> list[Row]:

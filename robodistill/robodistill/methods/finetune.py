@@ -25,10 +25,13 @@ from robodistill_policies.policy import Policy
 
 
 def student(build: Build, *, start: str = "", init_std: float) -> Policy:
-    """Return the student of the checkpoint ``start``, or a new one, with its deviation set to ``init_std``.
+    """Return the student of the checkpoint ``start``, or a new one; ``init_std`` is the deviation of a distilled one.
 
-    A checkpoint is a folder such as ``runs/<run>/student/checkpoints/last``; its architecture is taken over.
+    A checkpoint is a folder such as ``runs/<run>/student/checkpoints/last``; its architecture is taken over. A new
+    student that no other phase distils first has to explore, and keeps the deviation that students begin with.
     """
+    if not start and not _distilled_here(build):
+        return builders.student(build)
     if start:
         saved = load_policy(Path(start), STUDENT)
         check_same_interface(saved.spec, build.spec, saved.policy.config.reads, f"student {start}")
@@ -42,6 +45,12 @@ def student(build: Build, *, start: str = "", init_std: float) -> Policy:
     policy.config = replace(config, init_std=init_std)
     policy.raw_log_std.data.fill_(math.log(init_std))  # a head copied from the teacher has brought the teacher's
     return policy
+
+
+def _distilled_here(build: Build) -> bool:
+    """Return whether the method has more phases that move the student than that of reinforcement learning."""
+    named = [phase.networks for phase in build.train.method.phases.values()]
+    return sum(any(name.partition(".")[0] == STUDENT for name in names) for names in named) > 1
 
 
 def critic(build: Build, *, start: str = "") -> Critic:

@@ -39,9 +39,8 @@ def distilled(contract: ModuleType, small: ModuleType, trained: Path, tmp_path_f
 
 
 def tuned(
-    contract: ModuleType, trained: Path, start: str, seed: int = 3, copy_head: bool = False, critic: str = "",
-    **collect: Any,
-) -> Trainer:  # fmt: skip
+    contract: ModuleType, trained: Path, start: str, seed: int = 3, critic: str = "", **collect: Any
+) -> Trainer:
     run = contract.config("finetune")
     method = run.student.method
     networks = {
@@ -51,7 +50,7 @@ def tuned(
     }
     steps = contract.WORLDS * contract.STEPS * ITERATIONS
     method = dataclasses.replace(method, networks=networks, collect=dataclasses.replace(method.collect, **collect))
-    train: TrainConfig = dataclasses.replace(run.student, method=method, total_steps=steps, copy_head=copy_head)
+    train: TrainConfig = dataclasses.replace(run.student, method=method, total_steps=steps)
     torch.manual_seed(seed)
     env = VecEnv(run.task, contract.WORLDS, seed=seed, threads=1)
     saved = load_policy(trained, "teacher")
@@ -134,15 +133,24 @@ def test_a_student_of_another_kind_is_refused(contract: ModuleType, trained: Pat
 
 
 @pytest.mark.parametrize("copy_head", [False, True])
-def test_the_deviation_is_lowered_whosever_head_it_is(contract: ModuleType, trained: Path, copy_head: bool) -> None:
-    trainer = tuned(contract, trained, "", copy_head=copy_head)
-    student, teacher = (trainer.networks[name] for name in ("student", "teacher"))
+@pytest.mark.parametrize("method", ["finetune", "dagger_finetune"])
+def test_the_deviation_is_lowered_where_there_is_something_to_keep(
+    contract: ModuleType, trained: Path, copy_head: bool, method: str
+) -> None:
+    """Of a student that a phase distils first, whosever head it has; who begins with RL alone has to explore."""
+    run = contract.config(method)
+    env = VecEnv(run.task, contract.WORLDS, seed=0, threads=1)
+    train = dataclasses.replace(run.student, copy_head=copy_head)
+    networks = student_networks(train, env.spec, run.teacher.policy, load_policy(trained, "teacher"))
+    student, teacher = networks["student"], networks["teacher"]
     assert isinstance(student, Policy)
     assert isinstance(teacher, Policy)
-    assert torch.allclose(student.log_std.exp(), torch.tensor(0.1))
-    assert not torch.allclose(teacher.log_std.exp(), torch.tensor(0.1))  # what a copied head brings along
+    begins = teacher.log_std.exp() if copy_head else torch.tensor(train.policy.init_std)
+    assert not torch.allclose(begins, torch.tensor(0.1))
+    expected = torch.tensor(0.1) if method == "dagger_finetune" else begins
+    assert torch.allclose(student.log_std.exp(), expected)
     weights = (policy.actor.state_dict().values() for policy in (student, teacher))
-    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True)) == copy_head
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True)) == copy_head
 
 
 def test_a_critic_of_dagger_value_goes_on(contract: ModuleType, trained: Path, tmp_path: Path) -> None:

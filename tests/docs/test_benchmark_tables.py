@@ -7,6 +7,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECORDS = read_records(DOCS / "benchmarks/records.json")
 TABLES = sorted(path.parent for path in (DOCS / "benchmarks").glob("*/methods.json"))
 assert TABLES, "no published table was found"
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "methods.json").read_text())["rows"]
 
 
 def test_methods_without_a_record_are_called_experimental() -> None:
@@ -33,7 +38,7 @@ def test_methods_without_a_record_are_called_experimental() -> None:
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
 def test_a_table_says_what_the_records_say(folder: Path) -> None:
     """Every figure of a row is that of the cells that it names, or their mean."""
-    rows = json.loads((folder / "methods.json").read_text())["rows"]
+    rows = rows_in(folder)
     assert rows
     for row in rows:
         assert not row["failures"]
@@ -49,9 +54,28 @@ def test_a_table_says_what_the_records_say(folder: Path) -> None:
                 assert figures[figure]["mean"] == pytest.approx(mean, nan_ok=True)
 
 
+def test_the_table_to_choose_by_says_what_was_measured() -> None:
+    measured = {
+        task: {row["label"]: row["figures"] for row in rows_in(DOCS / "benchmarks" / task)}
+        for task in ("dmc_pendulum", "dmc_finger", "go2_flat")
+    }
+    section = (DOCS / "methods.md").read_text().partition("## Which one?")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| `(\w+)` \|(.*)\|$", section, flags=re.MULTILINE)
+    assert len(lines) >= 9
+    for method, told in lines:
+        for task, cell in zip(measured, told.split("|"), strict=False):
+            figures = measured[task].get(method)
+            if figures is None:
+                assert cell.strip() == "–"
+                continue
+            scores = {name: found["score"]["mean"] for name, found in figures.items()}
+            train = scores.pop("train")
+            assert cell.strip() == f"{train:.2f}, {sum(scores.values()) / len(scores):.2f}", (method, task)
+
+
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
 def test_page_and_csv_are_of_the_same_rows(folder: Path) -> None:
-    rows = json.loads((folder / "methods.json").read_text())["rows"]
+    rows = rows_in(folder)
     page = (folder / "methods.md").read_text().splitlines()
     found = {(row["task"], row["method"], row["range"]): row for row in csv.DictReader((folder / "methods.csv").open())}
     for row in rows:

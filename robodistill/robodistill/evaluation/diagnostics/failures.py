@@ -1,16 +1,16 @@
 """Whose fault is a failure? Worlds in which the teacher fails too are beyond what imitation can mend.
 
 An episode is failed when it ended early, or when its return lies nearer to what doing nothing returns than to what the
-teacher does, both on average: tasks whose episodes never end early have failures too. A teacher that returns no more
-than nothing does is no measure; then only early ends count.
+teacher does, both on average: tasks whose episodes never end early have failures too. Where nothing was not
+rolled out, or the teacher returns no more than it, only early ends count.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from robodistill.evaluation.compare import ZERO
@@ -21,11 +21,12 @@ from robodistill.networks import STUDENT, TEACHER
 
 def failures(rollouts: Mapping[str, Rollout]) -> dict[str, Any]:
     """Return ``shared_failures`` of student and teacher, and ``half_way``, the return below which an episode failed."""
-    student, teacher, nothing = (rollouts[name] for name in (STUDENT, TEACHER, ZERO))
-    reached, idle = teacher.returns.mean(), nothing.returns.mean()
-    half_way = 0.5 * (reached + idle) if reached > idle else torch.tensor(-torch.inf)
+    student, teacher, nothing = rollouts[STUDENT], rollouts[TEACHER], rollouts.get(ZERO)
+    reached = float(teacher.returns.mean())
+    idle = reached if nothing is None else float(nothing.returns.mean())
+    half_way = 0.5 * (reached + idle) if reached > idle else -math.inf
     failed = (rollout.fell | (rollout.returns < half_way) for rollout in (student, teacher))
-    return {**shared_failures(*failed), "half_way": float(half_way) if reached > idle else None}
+    return {**shared_failures(*failed), "half_way": half_way if reached > idle else None}
 
 
 def shared_failures(student: Tensor, teacher: Tensor) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Trainer:
         while self.iteration < self.config.iterations:
             figures = self.iterate()
             report(self.iteration, self.env_steps, figures)
-            self._follow(figures)
+            self.follow(figures)
             if self._judged or time.monotonic() - saved > self.config.checkpoint_every_s:
                 self._save(folder)
                 saved = time.monotonic()
@@ -138,10 +138,14 @@ class Trainer:
         now, before = (i * JUDGED // self.config.iterations for i in (self.iteration, self.iteration - 1))
         return now > before
 
-    def _follow(self, figures: dict[str, float]) -> None:
-        """Smooth the return of the episodes that the trained policy drove itself, at the task's full size."""
-        alone = len(self.config.method.collect.drivers) == 1  # of several drivers the return is a mixture
-        own = figures.get("episode/return" if alone else f"episode/return_{self.saved}")
+    def follow(self, figures: dict[str, float]) -> None:
+        """Smooth the return of the episodes that the trained policy drove itself, at the task's full size.
+
+        Where it has no episodes of its own, as in ``bc``, that of all has to do.
+        """
+        drivers = self.config.method.collect.drivers
+        own_episodes = len(drivers) > 1 and max(drivers.get(self.saved, (0.0, 0.0))) > 0.0
+        own = figures.get(f"episode/return_{self.saved}" if own_episodes else "episode/return")
         if own is None or figures["collect/curriculum"] < 1.0:
             return
         self.recent_return = own if math.isinf(self.recent_return) else 0.9 * self.recent_return + 0.1 * own

@@ -207,3 +207,19 @@ def test_the_student_that_a_method_saves_is_read_back(
     assert torch.equal(action, again.act_mean(obs, state)[0])
     obs["sensors"] = obs["sensors"] + 1.0
     assert not torch.equal(action, again.act_mean(obs, state)[0])  # the control: it does look
+
+
+@pytest.mark.parametrize(
+    ("method", "followed"),
+    [("dagger", [4.0, 4.2]), ("bc", [2.0, 2.0]), ("roa", [2.0, 2.0]), ("ppo_history", [2.0, 2.0])],
+)
+def test_the_best_is_judged_by_episodes_of_its_own(trained: Path, method: str, followed: list[float]) -> None:
+    """Other drivers' episodes are taken only where there are no others: without any there would be no best."""
+    trainer = make(method, trained)
+    all_drivers = {"episode/return": 2.0, "collect/curriculum": 1.0}
+    seen: list[float] = []
+    first, last = ({**all_drivers, "episode/return_student": value} for value in (4.0, 6.0))
+    for figures in (first, all_drivers, last):
+        trainer.follow(figures)
+        seen.append(trainer.recent_return)
+    assert [seen[0], seen[2]] == pytest.approx(followed)

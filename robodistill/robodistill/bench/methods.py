@@ -13,8 +13,8 @@ Keys    tasks=a,b               what to train on
         ranges=ood,far          the ranges to evaluate under; unless given, all but those for practice
         jobs=1                  cells at once, each in a process with one thread
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
-        records=<file.json>     what finished cells gave, which is not measured again, on another machine neither;
-                                unless given, records.json in out=
+        records=<file.json>     results of finished cells, which are skipped, also on another machine; unless given,
+                                records.json in out=
         against=ppo_dr          the row that the page compares all others with, seed by seed; unless given, the first
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
         commands=true           measure nothing, print a command for each cell: `robodistill pipeline` with the settings

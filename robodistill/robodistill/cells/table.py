@@ -37,7 +37,7 @@ class Row:
     rank: int | None = None
     """By ``mean_rank``, 1 is the best and equals share one; None without a finished cell"""
     mean_rank: float = math.nan
-    """Mean, over ranges and seeds, of its rank by return among the rows that have that seed"""
+    """Mean, over ranges and seeds, of its rank by return among the rows that ran with that seed; who failed is last"""
 
     @property
     def seeds(self) -> int:

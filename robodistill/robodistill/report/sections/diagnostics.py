@@ -149,7 +149,8 @@ def _failures(found: Mapping[str, Any]) -> str:
     shares = [estimate(data.get(f"teacher_fails_where_student_{end}")) for end in ("fails", "does_not")]
     fails, spared = (f"{v.mean:.0%} ({v.low:.0%} to {v.high:.0%})" if v else "–" for v in shares)
     half_way = data.get("half_way")
-    low = "" if half_way is None else f" or returned less than {half_way:.4g}, half-way from nothing to the teacher"
+    half = "half-way from doing nothing to the teacher"
+    low = "" if half_way is None else f" or returned less than {half_way:.4g}, {half}"
     text = (
         f"Paired worlds; failed are episodes that ended early{low}. Where the student fails, the teacher fails too in "
         f"{fails}; elsewhere in {spared}. The larger the first share beside the second, the more failures are the "

@@ -73,7 +73,7 @@ class Minibatch:
         self.metrics: dict[str, Tensor] = {}
         """Figures that losses leave for the log."""
         self._resets, self._states = resets, states or {}
-        self._outputs: dict[str, PolicyOutput] = {}
+        self._outputs: dict[tuple[str, bool], PolicyOutput] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a stored tensor, such as ``action`` or ``advantage``."""
@@ -110,21 +110,25 @@ class Minibatch:
         return find(self.networks, name, Policy, "loss")
 
     def output(self, name: str) -> PolicyOutput:
-        """Return what policy ``name`` does at each step, with gradients."""
-        if name not in self._outputs:
-            policy = self.policy(name)
-            has_memory = bool(policy.initial_state(1))
-            if self._resets is not None:
-                if has_memory and name not in self._states:
-                    raise RobodistillError(
-                        f"policy {name!r} has memory: name it in collect.drivers, with share 0 if it shall not drive"
-                    )
-                self._outputs[name], _ = policy.unroll(self.obs, self._states.get(name, {}), self._resets)
-            else:
-                if has_memory:
-                    raise RobodistillError(f"policy {name!r} has memory: its phase must have split: world")
-                self._outputs[name], _ = policy.step(self.obs, {})
-        return self._outputs[name]
+        """Return what policy ``name`` does at each step, with gradients unless they are off."""
+        # what was computed without gradients must not serve a loss that asks with them, and would get none
+        kept = self._outputs.get((name, True)) or self._outputs.get((name, torch.is_grad_enabled()))
+        if kept is None:
+            kept = self._outputs[name, torch.is_grad_enabled()] = self._unroll(name)
+        return kept
+
+    def _unroll(self, name: str) -> PolicyOutput:
+        policy = self.policy(name)
+        has_memory = bool(policy.initial_state(1))
+        if self._resets is None:
+            if has_memory:
+                raise RobodistillError(f"policy {name!r} has memory: its phase must have split: world")
+            return policy.step(self.obs, {})[0]
+        if has_memory and name not in self._states:
+            raise RobodistillError(
+                f"policy {name!r} has memory: name it in collect.drivers, with share 0 if it shall not drive"
+            )
+        return policy.unroll(self.obs, self._states.get(name, {}), self._resets)[0]
 
     def reflected_output(self, name: str) -> tuple[PolicyOutput, Mirror]:
         """Return what the stateless policy ``name`` does in the reflected world, and the reflection."""

@@ -171,6 +171,11 @@ class CollectConfig:
                 f"collect: gamma {self.gamma} and lam {self.lam} must lie in (0, 1] and [0, 1]"
             )
         self._check_drivers()
+        if self.source != "live" and self.takeover:
+            raise RobodistillError(
+                f"collect.source={self.source}: its segments are of several iterations, and who takes over in one of "
+                "them (collect.takeover) would be learned from in the others; use collect.source=live"
+            )
         if self.source == "file" and self.critic:
             raise RobodistillError(
                 "collect.source=file: advantages and returns of a recording are those of whoever drove then, for ever; "

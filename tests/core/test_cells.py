@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robodistill import cli
@@ -21,11 +22,11 @@ from robodistill.bench import methods as bench_methods
 from robodistill.bench.methods import Settings, variants_of
 from robodistill.bench.methods import cells_of as cells_of_variants
 from robodistill.cells.page import as_markdown
-from robodistill.cells.paired import differences
+from robodistill.cells.paired import compare
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of
 from robodistill.cells.plan import plan as plan_seeds
-from robodistill.cells.plot import draw_scores
+from robodistill.cells.plot import draw_differences, draw_scores
 from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
@@ -241,7 +242,8 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
     assert len(table) == 1 + 2 * 2
     assert table[0].startswith("task,method,range,rank,mean_rank,seeds,score,score_low,score_high,return")
     page = as_markdown([first, second], {"seeds": "0, 1, 2"}, {})
-    assert "| 1 | 1.2 | `dagger` | 0.910 (0.885 to 0.935) |" in page  # first in one range, alike in the other
+    (line,) = [line for line in page.splitlines() if line.startswith("| `dagger` | 0.910 (0.885 to 0.935) |")]
+    assert line.endswith("| 3 | 1 | 1.2 |")  # first in one range, alike in the other
     assert "train 10" in page
     assert "below the task's floor" not in page
     low = as_markdown([replace(first, floor=10.5), replace(second, floor=10.5)], {}, {})
@@ -291,11 +293,16 @@ def test_differences_are_paired_by_seed(cells: list[Cell], tmp_path: Path) -> No
     records = finished(cells, tmp_path)
     first, second = rows_of_records(cells, records, tmp_path)
     assert first.label == "dagger"
-    (found,) = differences([first, second], first).values()
-    assert found["train"]["mean"] == pytest.approx(-0.1)
-    assert found["train"]["ci95"] == pytest.approx([-0.1, -0.1])
+    found = compare([first, second])
+    assert found is not None
+    assert (found.to, list(found.by_label), found.clear) == ("dagger", ["ppo_dr"], (1, 2))
+    train = found.by_label["ppo_dr"]["train"]
+    assert train["mean"] == pytest.approx(-0.1)
+    assert train["ci95"] == pytest.approx([-0.1, -0.1])
+    assert train["each"] == pytest.approx({0: -0.1, 1: -0.1, 2: -0.1})
     page = as_markdown([first, second], {}, {})
     assert "### Differences to `dagger`" in page
+    assert "1 of 2. If nothing differed from `dagger`, chance alone would make about 0.1 of them bold." in page
     assert "| `ppo_dr` | **-0.100 (-0.100 to -0.100)** | +0.000 (+0.000 to +0.000) |" in page
     assert "| `dagger` | **+0.100" in as_markdown([first, second], {}, {}, against="ppo_dr")
     two = rows_of_records(cells[:4], records, tmp_path)
@@ -314,12 +321,33 @@ def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeyp
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure))
     draw_scores(TASK, rows, tmp_path / "plot.png")
-    (axes,) = drawn[0].axes
-    dots = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines if line.get_marker() == "o"]
-    assert dots == [pytest.approx(each) for each in ([0.9, 1.1], [0.2, 0.4], [0.5, 0.5], [])]
-    low, high = axes.get_xlim()
+    train, far = drawn[0].axes
+    assert [dots_of(train), dots_of(far)] == [[pytest.approx([0.9, 1.1]), pytest.approx([0.2, 0.4])], [[0.5, 0.5]]]
+    low, high = train.get_xlim()
     assert 0.1 < low < 0.2
     assert 1.1 < high < 1.2
+
+
+def test_wide_intervals_end_in_arrows_and_clear_differences_are_marked(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cell, noise in zip(cells, (0.0, 0.0, 0.05, 0.05, -0.05, 0.2), strict=True):
+        finish(cell, tmp_path, {"dagger": 0.9, "ppo_dr": 0.2}[cell.method] + noise, 0.5 + noise)
+    found = compare(rows_of(cells, tmp_path), against="ppo_dr")
+    assert found is not None
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure))
+    draw_differences(TASK, found, tmp_path / "plot.png")
+    train, far = drawn[0].axes
+    assert [dots_of(train), dots_of(far)] == [[pytest.approx([0.7, 0.7, 0.95])], [pytest.approx([0.0, 0.0, 0.25])]]
+    colors = [axes.lines[-1].get_color() for axes in (train, far)]
+    assert colors[0] != colors[1]  # only in training's range zero lies outside of the interval
+    arrows = [[line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] for axes in (train, far)]
+    assert arrows == [[">"], ["<", ">"]]
+
+
+def dots_of(axes: Axes) -> list[list[float]]:
+    return [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines if line.get_marker() == "o"]
 
 
 def test_two_seeds_have_no_interval(cells: list[Cell], tmp_path: Path) -> None:

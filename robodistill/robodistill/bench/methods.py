@@ -172,7 +172,7 @@ def _about(
     changed = {name: v for name, v in variants.items() if v != Variant(name)}
     return {
         "seeds": ", ".join(map(str, settings.seeds)),
-        "env steps of a cell": f"{settings.steps:,}" if settings.steps else "the recipe's teacher and student together",
+        "env steps of a cell": f"{settings.steps:,}" if settings.steps else "as the recipe and the other keys say",
         "other keys": " ".join(words) or "none",
         **{f"`{name}`": " ".join(f"`{word}`" for word in (v.method, *v.words)) for name, v in changed.items()},
         "measured on": "; ".join(sorted({record.made for record in used})) or "nothing yet",

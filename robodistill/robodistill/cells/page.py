@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from robodistill.cells.paired import differences
+from robodistill.cells.paired import Differences, compare, without_zero
 from robodistill.cells.table import Row, by_task, ranges_of
 from robodistill.evaluation.statistics import MIN_SEEDS
 
 
-def as_markdown(rows: Sequence[Row], about: Mapping[str, Any], plots: Mapping[str, str], against: str = "") -> str:
-    """Return a page with a table for each task, one row a method; ``plots`` are file names by task.
+class Plots(NamedTuple):
+    """File names of a task's pictures; empty where there is none."""
+
+    scores: str = ""
+    differences: str = ""
+
+
+def as_markdown(rows: Sequence[Row], about: Mapping[str, Any], plots: Mapping[str, Plots], against: str = "") -> str:
+    """Return a page with a table for each task, one row a method; ``plots`` are pictures by task.
 
     ``against`` labels the row that the others are compared with, seed by seed; the first one of a task unless given.
     """
@@ -23,31 +30,33 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any], plots: Mapping[st
         f"A cell shows the mean score over training seeds and its 95 % interval (Student's t; none below {MIN_SEEDS} "
         "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. Rows "
         "are in the order of their mean rank by return over ranges and seeds, which does not tell apart what lies in "
-        "each other's intervals. Wall time is that of one thread beside the other cells, the teacher's included "
+        "each other's intervals. All seeds are evaluated on the same worlds, so intervals hold what training "
+        "does, not the choice of those. Wall time is that of one thread beside the other cells, the teacher's included "
         "where a method needs one, and so are env steps.",
     ]
     for task, own in by_task(rows).items():
         lines += ["", f"## {task}", "", *_table(own)]
-        if task in plots:
-            lines += ["", f"![Scores on {task}]({plots[task]})"]
-        lines += ["", *_teachers(own), *_differences(own, against), *_failures(own)]
+        pictures = plots.get(task, Plots())
+        if pictures.scores:
+            lines += ["", f"![Scores on {task}]({pictures.scores})"]
+        lines += ["", *_teachers(own), *_differences(compare(own, against), pictures.differences), *_failures(own)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
     names = ranges_of(rows)
     head = [
-        "rank", "mean rank", "method", *(f"score, {name}" for name in names),
-        "return, train", "wall time", "env steps", "seeds",
+        "method", *(f"score, {name}" for name in names), "return, train", "wall time", "env steps", "seeds",
+        "rank", "mean rank",
     ]  # fmt: skip
     lines = [_line(head), "|" + "---|" * len(head)]
     for row in rows:
         scores = [_score(*row.interval(name, "score")) for name in names]
         back, _, _ = row.interval("train", "return")
         cells = [
-            str(row.rank or "–"), "–" if row.rank is None else f"{row.mean_rank:.1f}", f"`{row.label}`", *scores,
-            "–" if math.isnan(back) else f"{back:.4g}", _time(row.wall_s),
+            f"`{row.label}`", *scores, "–" if math.isnan(back) else f"{back:.4g}", _time(row.wall_s),
             "–" if math.isnan(row.env_steps) else f"{row.env_steps:,.0f}", str(row.seeds),
+            str(row.rank or "–"), "–" if row.rank is None else f"{row.mean_rank:.1f}",
         ]  # fmt: skip
         lines.append(_line(cells))
     return lines
@@ -65,18 +74,11 @@ def _score(mean: float, low: float, high: float) -> str:
 
 def _teachers(rows: Sequence[Row]) -> list[str]:
     """Return what the teachers reach, which every score is a share of: a line, or one a row where they differ."""
-    told = _teachers_of(rows)
-    if len(set(told.values())) > 1:
+    measured = [row for row in rows if row.seeds]
+    if len({row.teachers for row in measured}) > 1:
         head = "Mean return of the teachers, which are not the same: returns and ranks compare, scores do not."
-        return [head, "", *(f"- `{row.label}`: {told[row.label]}.{_floor(row)}" for row in rows if row.seeds)]
-    return [f"Mean return of the teachers: {told[row.label]}.{_floor(row)}" for row in rows if row.seeds][:1]
-
-
-def _teachers_of(rows: Sequence[Row]) -> dict[str, str]:
-    return {
-        row.label: ", ".join(f"{name} {row.interval(name, 'teacher_return')[0]:.4g}" for name in row.figures)
-        for row in rows if row.seeds
-    }  # fmt: skip
+        return [head, "", *(f"- `{row.label}`: {row.teachers}.{_floor(row)}" for row in measured)]
+    return [f"Mean return of the teachers: {row.teachers}.{_floor(row)}" for row in measured][:1]
 
 
 def _floor(row: Row) -> str:
@@ -90,30 +92,29 @@ def _floor(row: Row) -> str:
     )
 
 
-def _differences(rows: Sequence[Row], against: str) -> list[str]:
+def _differences(found: Differences | None, plot: str) -> list[str]:
     """Return a table of differences to one row; nothing where there are too few seeds, or teachers of their own."""
-    measured = [row for row in rows if row.seeds >= MIN_SEEDS]
-    to = next((row for row in measured if row.label == against), measured[0] if measured else None)
-    if to is None or len(measured) < 2 or len(set(_teachers_of(measured).values())) > 1:
+    if found is None:
         return []
-    names = ranges_of([to])
+    clear, count = found.clear
     lines = [
-        "", f"### Differences to `{to.label}`", "",
-        f"Score of the row minus that of `{to.label}`, seed by seed, with the 95 % interval of the mean; bold where "
-        "zero lies outside of it, which chance alone does once in twenty times.", "",
-        _line(["method", *names]), "|" + "---|" * (1 + len(names)),
+        "", f"### Differences to `{found.to}`", "",
+        f"Score of the row minus that of `{found.to}`, seed by seed, with the 95 % interval of the mean; bold where "
+        f"zero lies outside of it: {clear} of {count}. If nothing differed from `{found.to}`, chance alone would make "
+        f"about {0.05 * count:.1f} of them bold.", "",
+        _line(["method", *found.ranges]), "|" + "---|" * (1 + len(found.ranges)),
     ]  # fmt: skip
-    for label, found in differences(measured, to).items():
-        lines.append(_line([f"`{label}`", *(_difference(found.get(name)) for name in names)]))
-    return lines
+    for label, row in found.by_label.items():
+        lines.append(_line([f"`{label}`", *(_difference(row.get(name)) for name in found.ranges)]))
+    return [*lines, "", f"![Differences to {found.to}]({plot})"] if plot else lines
 
 
-def _difference(found: Mapping[str, Any] | None) -> str:
+def _difference(found: dict[str, Any] | None) -> str:
     if found is None or math.isnan(found["ci95"][0]):
         return "–"
     low, high = found["ci95"]
     text = f"{found['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
-    return f"**{text}**" if low > 0.0 or high < 0.0 else text
+    return f"**{text}**" if without_zero(found) else text
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

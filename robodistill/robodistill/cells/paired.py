@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from robodistill.cells.table import Row
-from robodistill.evaluation.statistics import Interval, over_seeds
-
-
-def differences(rows: Sequence[Row], to: Row) -> dict[str, dict[str, Interval]]:
-    """Return, by label and range, each other row's score minus that of ``to``: mean and 95 % interval over seeds."""
-    return {
-        row.label: {name: over_seeds(found) for name in to.figures if (found := _each(row, to, name))}
-        for row in rows if row is not to and row.seeds
-    }  # fmt: skip
+from robodistill.cells.table import Row, ranges_of
+from robodistill.evaluation.statistics import MIN_SEEDS, over_seeds
 
 
-def _each(row: Row, to: Row, name: str) -> list[float]:
+@dataclass(frozen=True)
+class Differences:
+    """What each other row scores above one, with the same seeds."""
+
+    to: str
+    """Label of the row that the others are compared with"""
+    ranges: list[str]
+    by_label: dict[str, dict[str, dict[str, Any]]]
+    """Label -> range -> {"mean", "ci95"} over seeds, and "each", by seed"""
+
+    @property
+    def clear(self) -> tuple[int, int]:
+        """Return how many differences have an interval without zero, and how many there are."""
+        found = [difference for row in self.by_label.values() for difference in row.values()]
+        return sum(map(without_zero, found)), len(found)
+
+
+def without_zero(difference: dict[str, Any]) -> bool:
+    """Return whether zero lies outside of the interval; never where there is none."""
+    low, high = difference["ci95"]
+    return bool(low > 0.0 or high < 0.0)
+
+
+def compare(rows: Sequence[Row], against: str = "") -> Differences | None:
+    """Compare the rows of one task with the one labelled ``against``, the first unless there.
+
+    None where fewer than two rows have seeds enough, or their teachers are not the same.
+    """
+    measured = [row for row in rows if row.seeds >= MIN_SEEDS]
+    if len(measured) < 2 or len({row.teachers for row in measured}) > 1:
+        return None
+    to = next((row for row in measured if row.label == against), measured[0])
+    found = {row.label: _of_ranges(row, to) for row in measured if row is not to}
+    return Differences(to.label, ranges_of([to]), found)
+
+
+def _of_ranges(row: Row, to: Row) -> dict[str, dict[str, Any]]:
+    each = {name: _each(row, to, name) for name in to.figures}
+    return {name: {**over_seeds(list(found.values())), "each": found} for name, found in each.items() if found}
+
+
+def _each(row: Row, to: Row, name: str) -> dict[int, float]:
     ours, theirs = (r.figures.get(name, {}).get("score", {}).get("each", {}) for r in (row, to))
-    both = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-    return [difference for difference in both if math.isfinite(difference)]
+    both = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+    return {seed: difference for seed, difference in both.items() if math.isfinite(difference)}

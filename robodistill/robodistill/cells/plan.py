@@ -28,6 +28,8 @@ BOUNDS = "robodistill.losses:action_bounds"
 CRITIC_TYPE = "robodistill.builders:critic"
 RL_COLLECT = ("num_envs", "steps", "gamma", "lam", "reward_scale", "range", "curriculum_start", "curriculum_share")
 """Settings of reinforcement learning that belong to a task, not to a method: every method takes the recipe's."""
+RL_VALUE = ("gamma", "reward_scale")
+"""Those of them by which a critic counts, and without which another critic cannot go on from it."""
 RL_PHASE = ("lr", "schedule", "final_lr", "desired_kl", "lr_range", "epochs", "minibatches")
 
 
@@ -140,13 +142,14 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
     """Give a method that learns by reward the task's settings for that, as the recipe's teacher has them."""
     theirs, own = config["teacher"], config["student"]["method"]
     phases = {n: p for n, p in own["phases"].items() if _learns_by_reward(p)}
-    if not phases:
-        return []
     collect = theirs["method"]["collect"]
+    if not phases:  # a critic that only accompanies imitation counts rewards as the recipe's does
+        kept = RL_VALUE if own["collect"].get("critic") else ()
+        return [_word(f"student.method.collect.{key}", collect[key]) for key in kept if key in collect]
     words = [_word(f"student.method.collect.{key}", collect[key]) for key in RL_COLLECT if key in collect]
     words.append(_word("student.critic_hidden", theirs["critic_hidden"]))
-    # what makes a sparse reward learnable is the task's as well
-    bonuses = theirs["method"].get("shape") or {}
+    # what makes a sparse reward learnable is the task's as well; whoever goes on from a teacher's skill is past it
+    bonuses = {} if own.get("needs_teacher") else theirs["method"].get("shape") or {}
     words += [_word(f"student.method.shape.{name}", hook) for name, hook in bonuses.items()]
     words += _critic_words(own["networks"], [(hook.get("params") or {}).get("group", "") for hook in bonuses.values()])
     if "init_std" in theirs["policy"]:

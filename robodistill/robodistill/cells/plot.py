@@ -1,46 +1,83 @@
-"""A task's scores as a picture: a line for each method, a colour for each range, a dot for each seed."""
+"""A task's rows as pictures: a panel for each range, a line for each row, a dot for each seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from robodistill.cells.paired import Differences, without_zero
 from robodistill.cells.table import Row, ranges_of
 from robodistill.files import writing
 
-_COLORS = ("#3b6fb6", "#d98324", "#a83f4b", "#5d8a4a", "#7a5ea6", "#6b6b6b")
-_MARGIN = 0.05
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PLAIN, _MARKED = "#3b6fb6", "#a83f4b"
+_MARGIN = 0.06
 """Of the width, beyond the outermost dot."""
+_HOW = "dots: seeds, stroke: their mean, line: its 95 % interval"
+
+Panel = Mapping[str, Mapping[str, Any]]
+"""Label -> {"mean", "ci95", "each"}"""
 
 
 def draw_scores(task: str, rows: Sequence[Row], path: Path) -> Path:
-    """Write the picture. Intervals end at its edge where they are wider than all that was measured."""
+    """Write what each row scores."""
+    panels = {
+        name: {row.label: row.figures[name]["score"] for row in rows if name in row.figures} for name in ranges_of(rows)
+    }
+    words = f"score on {task}: 0 does nothing, 1 is the teacher in the same range\n{_HOW}"
+    return _draw(panels, [row.label for row in rows if row.seeds], 1.0, words, path)
+
+
+def draw_differences(task: str, found: Differences, path: Path) -> Path:
+    """Write what each row scores above the one that they are compared with; marked where that is clear."""
+    panels = {name: {k: row[name] for k, row in found.by_label.items() if name in row} for name in found.ranges}
+    marked = {(name, k) for name, panel in panels.items() for k, value in panel.items() if without_zero(value)}
+    words = f"score on {task} minus that of {found.to}, seed by seed; red: zero lies outside of the interval\n{_HOW}"
+    return _draw(panels, list(found.by_label), 0.0, words, path, marked)
+
+
+def _draw(
+    panels: Mapping[str, Panel], labels: Sequence[str], reference: float, words: str, path: Path,
+    marked: Collection[tuple[str, str]] = (),
+) -> Path:  # fmt: skip
     from matplotlib.figure import Figure
 
-    shown = [row for row in rows if row.seeds]
-    names = ranges_of(shown)
-    drawing = Figure(figsize=(7.0, 1.4 + 0.45 * len(shown)), layout="constrained")
-    axes = drawing.subplots()
-    apart = min(0.18, 0.5 / len(names))  # a method's ranges stay closer to each other than to the next method's
-    for k, name in enumerate(names):
-        color = _COLORS[k % len(_COLORS)]
-        for i, row in enumerate(shown):
-            score = row.figures.get(name, {}).get("score", {"mean": math.nan, "ci95": (math.nan,) * 2, "each": {}})
-            at = i + apart * (k - 0.5 * (len(names) - 1))
-            axes.plot(score["ci95"], [at, at], color=color, linewidth=1.0, alpha=0.45)
-            axes.plot(list(score["each"].values()), [at] * len(score["each"]), "o", color=color, markersize=2.2)
-            axes.plot(score["mean"], at, "|", color=color, markersize=9, markeredgewidth=2.2, label="" if i else name)
-    scores = [found["score"]["each"].values() for row in shown for found in row.figures.values()]
-    each = [value for of_a_range in scores for value in of_a_range if math.isfinite(value)]
-    low, high = min([1.0, *each]), max([1.0, *each])
-    axes.set_xlim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
-    axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_yticks(range(len(shown)), [row.label for row in shown])
-    axes.set_xlabel(f"score on {task}: 0 does nothing, 1 is the teacher in the same range\n"
-                    "dots: seeds, stroke: their mean, line: its 95 % interval", fontsize="small")  # fmt: skip
-    axes.legend(frameon=False, fontsize="small", ncols=len(names), loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    size = (1.8 + 2.1 * max(2, len(panels)), 1.3 + 0.24 * len(labels))
+    drawing = Figure(figsize=size, layout="constrained")
+    row = drawing.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for (name, panel), axes in zip(panels.items(), row, strict=True):
+        axes.set_title(name, fontsize="medium")
+        axes.axvline(reference, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
+        _limit(axes, [reference, *(x for value in panel.values() for x in value["each"].values() if math.isfinite(x))])
+        for at, label in enumerate(labels):
+            if label in panel:
+                _line(axes, at, panel[label], _MARKED if (name, label) in marked else _PLAIN)
+        axes.grid(axis="y", color="#eeeeee")
+        axes.tick_params(labelsize="small")
+    row[0].set_ylim(len(labels) - 0.4, -0.6)
+    row[0].set_yticks(range(len(labels)), labels)
+    drawing.supxlabel(words, fontsize="small")
     with writing(path):
         drawing.savefig(path, dpi=130)
     return path
+
+
+def _limit(axes: Axes, values: Sequence[float]) -> None:
+    low, high = min(values), max(values)
+    margin = _MARGIN * (high - low) or _MARGIN
+    axes.set_xlim(low - margin, high + margin)
+
+
+def _line(axes: Axes, at: float, value: Mapping[str, Any], color: str) -> None:
+    """Draw one row in one panel; an arrow at the edge where its interval is wider than all that was measured."""
+    edges = axes.get_xlim()
+    axes.plot(value["ci95"], [at, at], color=color, linewidth=1.0, alpha=0.5)
+    for end, edge, arrow, outside in zip(value["ci95"], edges, "<>", (-1.0, 1.0), strict=True):
+        if outside * (end - edge) > 0.0:
+            axes.plot(edge, at, arrow, color=color, markersize=4, alpha=0.5, clip_on=False)
+    axes.plot(list(value["each"].values()), [at] * len(value["each"]), "o", color=color, markersize=2.5)
+    axes.plot(value["mean"], at, "|", color=color, markersize=9, markeredgewidth=2.2)

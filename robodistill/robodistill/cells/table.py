@@ -51,6 +51,11 @@ class Row:
         return [seed for seed, back in teachers.items() if back < self.floor]
 
     @property
+    def teachers(self) -> str:
+        """Return the mean return of the teachers by range, in words."""
+        return ", ".join(f"{name} {self.interval(name, 'teacher_return')[0]:.4g}" for name in self.figures)
+
+    @property
     def reasons(self) -> list[str]:
         """Return why cells have no result, in words."""
         return [f"seed {seed}: {reason}" for seed, reason in self.failures.items()]

@@ -1,4 +1,4 @@
-"""A benchmark's results as files: CSV and JSON for programs, Markdown and a plot for each task for people."""
+"""A benchmark's results as files: CSV and JSON for programs, Markdown and two plots for each task for people."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodistill.cells.page import as_markdown
-from robodistill.cells.plot import draw_scores
+from robodistill.cells.page import Plots, as_markdown
+from robodistill.cells.paired import compare
+from robodistill.cells.plot import draw_differences, draw_scores
 from robodistill.cells.records import FIGURES
 from robodistill.cells.table import Row, by_task
 from robodistill.files import write_json, write_text
@@ -29,10 +30,16 @@ def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any], a
     table = folder / f"{NAME}.csv"
     write_text(table, as_csv(rows))
     measured = {task: own for task, own in by_task(rows).items() if any(row.seeds for row in own)}
-    plots = {task: draw_scores(task, own, folder / f"{NAME}_{task}.png") for task, own in measured.items()}
+    plots = {task: _draw(task, own, folder, against) for task, own in measured.items()}
     page = folder / f"{NAME}.md"
-    write_text(page, as_markdown(rows, about, {task: path.name for task, path in plots.items()}, against))
-    return [page, table, data, *plots.values()]
+    write_text(page, as_markdown(rows, about, plots, against))
+    return [page, table, data, *(folder / name for own in plots.values() for name in own if name)]
+
+
+def _draw(task: str, rows: Sequence[Row], folder: Path, against: str) -> Plots:
+    found = compare(rows, against)
+    scores = draw_scores(task, rows, folder / f"{NAME}_{task}.png").name
+    return Plots(scores, draw_differences(task, found, folder / f"differences_{task}.png").name if found else "")
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ in an epoch or an iteration; here it is after each optimisation step, by a facto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +38,17 @@ def coefficient(build: Build, *, start: float) -> Coefficient:
 
 
 def steer(
-    networks: Mapping[str, nn.Module], metrics: Mapping[str, Tensor], *, coefficient: str, figure: str, target: float,
-    band: float = 1.2, factor: float = 1.05, bounds: tuple[float, float] = (1e-3, 10.0),
+    networks: Mapping[str, nn.Module], metrics: MutableMapping[str, Tensor], *, coefficient: str, figure: str,
+    target: float, band: float = 1.2, factor: float = 1.05, bounds: tuple[float, float] = (1e-3, 10.0),
 ) -> None:  # fmt: skip
-    """Raise ``coefficient`` where the figure that it presses down is above its target, and lower it below."""
+    """Raise ``coefficient`` where the figure that it presses down is above its target, and lower it below.
+
+    The log has the coefficient that a step was made with.
+    """
     if figure not in metrics:
         return
     found = find(networks, coefficient, Coefficient, "after")
+    metrics[coefficient] = found.value.clone()
     if metrics[figure] > band * target:
         found.value.mul_(factor)
     elif metrics[figure] < target / band:

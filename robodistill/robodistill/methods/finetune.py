@@ -25,7 +25,7 @@ from robodistill_policies.policy import Policy
 
 
 def student(build: Build, *, start: str = "", init_std: float) -> Policy:
-    """Return the student of the checkpoint ``start``, or a new one; ``init_std`` is the deviation of a distilled one.
+    """Return the student of the checkpoint ``start``, or a new one; a distilled one deviates by ``init_std`` at most.
 
     A checkpoint is a folder such as ``runs/<run>/student/checkpoints/last``; its architecture is taken over. A new
     student that no other phase distils first has to explore, and keeps the deviation that students begin with.
@@ -43,7 +43,7 @@ def student(build: Build, *, start: str = "", init_std: float) -> Policy:
         bounds = f"[{config.min_std}, {config.max_std}]"
         raise RobodistillError(f"finetune: init_std {init_std} is outside the student's {bounds}; choose one within")
     policy.config = replace(config, init_std=init_std)
-    policy.raw_log_std.data.fill_(math.log(init_std))  # a head copied from the teacher has brought the teacher's
+    policy.raw_log_std.data.clamp_(max=math.log(init_std))  # a head copied from the teacher has brought the teacher's
     return policy
 
 

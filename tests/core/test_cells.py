@@ -128,7 +128,22 @@ def test_where_training_begins_and_what_helps_it_are_the_tasks_too() -> None:
     assert (bonus["type"], bonus["params"]["low"]) == ("robodistill.methods.bonus:approach", -1.0)
     taught = config_of(plan("dagger", TASK, 0, Budget(words=words)))["student"]
     assert taught["method"]["collect"].get("range", "train") == "train"  # imitation practises nothing
+    beyond = config_of(plan("dagger_finetune", TASK, 0, Budget(words=words)))["student"]["method"]
+    assert not beyond.get("shape")  # whoever goes on from a teacher's skill needs no help to find it
+    assert beyond["collect"]["range"] == "easy"
     assert "shape" not in taught["method"]
+
+
+def test_a_critic_that_accompanies_imitation_counts_rewards_as_the_recipe_does() -> None:
+    """Another critic goes on from it only so; all else of collection stays the method's."""
+    words = ("teacher.method.collect.gamma=0.91", "teacher.method.collect.reward_scale=0.3")
+    own = config_of(plan("dagger_value", TASK, 0, Budget(words=words)))["student"]["method"]
+    plain = compose([f"task={TASK}", "method@student.method=dagger_value"], RunConfig)["student"]["method"]
+    assert (own["collect"]["gamma"], own["collect"]["reward_scale"]) == (0.91, 0.3)
+    for collect in (own["collect"], plain["collect"]):
+        for key in ("gamma", "reward_scale"):
+            collect.pop(key, None)
+    assert own["collect"] == plain["collect"]
 
 
 def test_what_is_for_practice_is_not_judged_by_unless_named() -> None:
@@ -553,7 +568,7 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     asked.clear()
     assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
-    assert "| 1 | 1.0 | `bc` | 0.500 |" in (there / "methods.md").read_text()
+    assert "| `bc` | 0.500 |" in (there / "methods.md").read_text()
     assert "2 cells, 1 of them done before" in capsys.readouterr().err
 
 

@@ -240,6 +240,18 @@ def test_a_policy_without_memory_may_be_split_either_way() -> None:
         assert next(split(segment, {"net": net}, 1, torch.Generator())).output("net").mean.shape == shape
 
 
+def test_an_output_without_gradients_serves_no_loss_that_needs_them() -> None:
+    """Whichever loss asks first; what has gradients serves both."""
+    policy = Policy(PolicyConfig(actor_hidden=(4,)), {"sensors": 1}, 1)
+    batch = Minibatch({"student": policy}, {"sensors": torch.ones(3, 1)}, {})
+    with torch.no_grad():
+        first = batch.output("student")
+    second = batch.output("student")
+    assert (first.mean.requires_grad, second.mean.requires_grad) == (False, True)
+    with torch.no_grad():
+        assert batch.output("student") is second
+
+
 def test_more_minibatches_than_there_is_to_divide_are_refused() -> None:
     segment = make_segment(2, 3)
     with pytest.raises(RobodistillError, match="minibatches"):

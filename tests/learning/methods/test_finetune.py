@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -130,6 +131,18 @@ def test_a_student_of_another_kind_is_refused(contract: ModuleType, trained: Pat
     slower = dataclasses.replace(trainer.env.spec, control_dt=9.0)
     with pytest.raises(RobodistillError, match="another control_dt"):
         finetune.student(dataclasses.replace(build, spec=slower), start=str(distilled), init_std=0.1)
+
+
+def test_a_low_deviation_is_not_raised(contract: ModuleType, trained: Path) -> None:
+    """Joint by joint: a teacher that ended surer than ``init_std`` in one of them is not made to doubt again."""
+    run = contract.config("dagger_finetune")
+    env = VecEnv(run.task, contract.WORLDS, seed=0, threads=1)
+    teacher = load_policy(trained, "teacher")
+    teacher.policy.raw_log_std.data.fill_(math.log(0.07))
+    train = dataclasses.replace(run.student, copy_head=True)
+    student = student_networks(train, env.spec, run.teacher.policy, teacher)["student"]
+    assert isinstance(student, Policy)
+    assert torch.allclose(student.log_std.exp(), torch.tensor(0.07))
 
 
 @pytest.mark.parametrize("copy_head", [False, True])

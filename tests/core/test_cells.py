@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import math
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -570,6 +571,28 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
     assert "| `bc` | 0.500 |" in (there / "methods.md").read_text()
     assert "2 cells, 1 of them done before" in capsys.readouterr().err
+
+
+def test_variants_stand_in_the_order_of_their_file_over_all_tasks_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = tmp_path / "variants.yaml", tmp_path / "cells"
+    path.write_text("short: {method: bc}\nlong: {method: dagger}\n")
+    tasks = (TASK, "pendulum_swingup")
+    for cell in cells_of(Settings(tasks, variants=str(path), seeds=(0, 1, 2))):
+        finish(cell, folder, {"bc": 0.5, "dagger": 0.75}[cell.method], 0.25)
+    assert cli.main(["bench", "methods", f"tasks={','.join(tasks)}", f"variants={path}", f"folder={folder}"]) == 0
+    capsys.readouterr()
+    page = (folder / "methods.md").read_text()
+    overview, *of_tasks = page.partition("## All tasks")[2].split("\n## ")
+    assert re.findall(r"^\| `(\w+)` (.*)\|$", overview, flags=re.MULTILINE) == [
+        ("short", "| 0.500 | 0.250 | 0.500 | 0.250 "), ("long", "| 0.750 | 0.250 | 0.750 | 0.250 ")
+    ]  # fmt: skip
+    for one in of_tasks:
+        assert re.findall(r"^\| `(\w+)` .* (\d) \| [\d.]+ \|$", one, flags=re.MULTILINE) == [
+            ("short", "2"), ("long", "1")
+        ]  # fmt: skip
+        assert "### Differences to `short`" in one  # the first of the file
 
 
 def test_rows_with_teachers_of_their_own_say_so(cells: list[Cell], tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from typing import Any
 from robodistill.cells.perform import cell_job, perform, teacher_job
 from robodistill.cells.plan import PIPELINE, Budget, Cell, methods_of, plan
 from robodistill.cells.records import Record, finished, read_records, write_records
-from robodistill.cells.table import Row, rows_of
+from robodistill.cells.table import Row, in_order, rows_of
 from robodistill.cells.variants import Variant, of_methods, read_variants
 from robodistill.cells.write import write_results
 from robodistill.config import FOLDER_KEY, groups
@@ -141,6 +141,8 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
         _run([cell for cell in missing if cell.seed == seed], settings, say)
         records = _noted(kept, finished(distinct, folder))
         rows = rows_of(cells, records, folder)
+        if settings.variants:  # the file's order has a meaning, such as 1, 5, 25 and 50 steps
+            rows = in_order(rows, list(variants))
         used = [records[cell.name] for cell in distinct if cell.name in records]
         paths = write_results(rows, out, _about(settings, words, variants, used), settings.against)
     for row in rows:

@@ -28,12 +28,13 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any], plots: Mapping[st
     lines += [
         "",
         f"A cell shows the mean score over training seeds and its 95 % interval (Student's t; none below {MIN_SEEDS} "
-        "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. Rows "
-        "are in the order of their mean rank by return over ranges and seeds, which does not tell apart what lies in "
-        "each other's intervals. All seeds are evaluated on the same worlds, so intervals hold what training "
+        "seeds). The score compares with the teacher on the same worlds of the same range; 0 is doing nothing. The "
+        "rank is that of the mean rank by return over ranges and seeds, which does not tell apart what lies in each "
+        "other's intervals. All seeds are evaluated on the same worlds, so intervals hold what training "
         "does, not the choice of those. Wall time is that of one thread beside the other cells, the teacher's included "
         "where a method needs one, and so are env steps.",
     ]
+    lines += _overview(by_task(rows))
     for task, own in by_task(rows).items():
         lines += ["", f"## {task}", "", *_table(own)]
         pictures = plots.get(task, Plots())
@@ -41,6 +42,20 @@ def as_markdown(rows: Sequence[Row], about: Mapping[str, Any], plots: Mapping[st
             lines += ["", f"![Scores on {task}]({pictures.scores})"]
         lines += ["", *_teachers(own), *_differences(compare(own, against), pictures.differences), *_failures(own)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(tasks: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Return a table of mean scores over all tasks; nothing for one task, which has a table of its own."""
+    if len(tasks) < 2:
+        return []
+    columns = [(task, name) for task, rows in tasks.items() for name in ranges_of(rows)]
+    lines = ["", "## All tasks", "", _line(["method", *(f"{task}, {name}" for task, name in columns)])]
+    lines.append("|" + "---|" * (1 + len(columns)))
+    rows = {(row.label, task): row for task, own in tasks.items() for row in own}
+    for label in dict.fromkeys(label for label, _ in rows):
+        means = (rows[label, task].interval(name, "score")[0] for task, name in columns)
+        lines.append(_line([f"`{label}`", *(_score(mean, math.nan, math.nan) for mean in means)]))
+    return lines
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -143,6 +143,11 @@ def _back(row: Row, name: str, seed: int) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
+def in_order(rows: Iterable[Row], labels: Sequence[str]) -> list[Row]:
+    """Return the rows, of each task in the order of ``labels``."""
+    return [row for own in by_task(rows).values() for row in sorted(own, key=lambda row: labels.index(row.label))]
+
+
 def ranges_of(rows: Iterable[Row]) -> list[str]:
     """Return the ranges that any of the rows has, in order."""
     return list(dict.fromkeys(name for row in rows for name in row.figures))

@@ -90,13 +90,21 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration that the run was made with."""
+        return {key: value for key, value in self._written().items() if key != PROVENANCE}
+
+    def commit(self) -> str:
+        """Return the commit that made the run, "+" behind it where files were changed; empty where none is known."""
+        git = (self._written().get(PROVENANCE) or {}).get("git") or {}
+        return f"{git.get('commit') or ''}{'+' if git.get('changed') else ''}"
+
+    def _written(self) -> dict[str, Any]:
         try:
             data = yaml.safe_load(self.config_path.read_text())
         except (OSError, yaml.YAMLError) as error:
             raise RobodistillError(f"run {self.path}: no readable config.yaml; name a run folder") from error
         if not isinstance(data, dict):
             raise RobodistillError(f"run {self.path}: config.yaml is not a mapping; restore it")
-        return {key: value for key, value in data.items() if key != PROVENANCE}
+        return data
 
     def summary(self) -> dict[str, Any]:
         """Return the results written so far; a run without any is a RobodistillError."""

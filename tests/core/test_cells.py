@@ -35,6 +35,7 @@ from robodistill.cells.watch import Watch
 from robodistill.cells.write import as_csv, write_results
 from robodistill.config import compose, groups
 from robodistill.losses import is_policy_gradient
+from robodistill.runs import RunFolder
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.resolve import resolve
@@ -221,6 +222,7 @@ def finish(cell: Cell, folder: Path, score: float, far: float, wall: float = 60.
     """Write what a finished cell leaves behind."""
     path = folder / "cells" / cell.name
     (path / "evaluation").mkdir(parents=True)
+    RunFolder(path).write_config({"seed": cell.seed})
     cost = {"wall_s": wall, "env_steps": 1000}
     (path / "summary.json").write_text(
         json.dumps({"status": "complete", "training": {"teacher": cost, "student": cost}})
@@ -565,6 +567,7 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     finish(bc, here, 0.5, 0.25)
     assert cli.main(["bench", "methods", *words, f"folder={here}", f"records={kept}"]) == 0
     assert set(read_records(kept)) == {bc.name}
+    assert read_records(kept)[bc.name].commit == RunFolder(here / "cells" / bc.name).commit()
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
     asked.clear()
     assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0

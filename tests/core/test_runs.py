@@ -102,3 +102,13 @@ _CONFIGS = st.dictionaries(
 def test_every_configuration_equals_itself_after_yaml(config: dict[str, Any]) -> None:
     text = yaml.safe_dump(plain(config), sort_keys=False)
     assert differences(yaml.safe_load(text), plain(config)) == []
+
+
+@pytest.mark.parametrize(
+    ("git", "told"),
+    [({"commit": "abc", "changed": False}, "abc"), ({"commit": "abc", "changed": True}, "abc+"), (None, "")],
+)
+def test_a_run_knows_the_code_that_made_it(git: dict[str, object] | None, told: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"provenance": {"git": git}, "seed": 1}))
+    assert RunFolder(tmp_path).commit() == told
+    assert RunFolder(tmp_path).config() == {"seed": 1}

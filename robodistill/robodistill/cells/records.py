@@ -10,7 +10,7 @@ from robodistill.cells.plan import Cell
 from robodistill.decode import decode
 from robodistill.files import read_json, write_json
 from robodistill.resume import cpu_kind
-from robodistill.runs import provenance
+from robodistill.runs import RunFolder, provenance
 
 TRAIN = "train"
 FIGURES = ("score", "return", "teacher_return")
@@ -28,6 +28,8 @@ class Record:
     """Environment steps of the same"""
     made: str
     """What it ran on: processor and versions"""
+    commit: str = ""
+    """The code that trained it, "+" where files were changed; empty where none is known"""
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -62,4 +64,5 @@ def _read_cell(cell: Cell, folder: Path, made: str) -> Record:
         for name, found in {TRAIN: evaluation, **evaluation.get("ranges", {})}.items()
     }
     costs = [summary["training"][who] for who in (("teacher", "student") if cell.needs_teacher else ("student",))]
-    return Record(figures, sum(c["wall_s"] for c in costs), sum(c["env_steps"] for c in costs), made)
+    wall_s, env_steps = (sum(c[key] for c in costs) for key in ("wall_s", "env_steps"))
+    return Record(figures, wall_s, env_steps, made, RunFolder(path).commit())

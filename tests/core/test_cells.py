@@ -131,7 +131,8 @@ def test_where_training_begins_and_what_helps_it_are_the_tasks_too() -> None:
     taught = config_of(plan("dagger", TASK, 0, Budget(words=words)))["student"]
     assert taught["method"]["collect"].get("range", "train") == "train"  # imitation practises nothing
     beyond = config_of(plan("dagger_finetune", TASK, 0, Budget(words=words)))["student"]["method"]
-    assert not beyond.get("shape")  # whoever goes on from a teacher's skill needs no help to find it
+    assert not beyond.get("shape")  # whoever imitates a teacher first needs no help to find what it does
+    assert config_of(plan("finetune", TASK, 0, Budget(words=words)))["student"]["method"]["shape"]["tall"] == bonus
     assert beyond["collect"]["range"] == "easy"
     assert "shape" not in taught["method"]
 

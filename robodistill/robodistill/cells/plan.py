@@ -16,7 +16,7 @@ from robodistill.decode import decode
 from robodistill.dependencies import FREE_SECTIONS
 from robodistill.files import read_json
 from robodistill.losses import is_policy_gradient
-from robodistill.networks import SENSORS
+from robodistill.networks import SENSORS, STUDENT
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError, unknown
 from robodistill_deploy.resolve import resolve
@@ -148,8 +148,8 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
         return [_word(f"student.method.collect.{key}", collect[key]) for key in kept if key in collect]
     words = [_word(f"student.method.collect.{key}", collect[key]) for key in RL_COLLECT if key in collect]
     words.append(_word("student.critic_hidden", theirs["critic_hidden"]))
-    # what makes a sparse reward learnable is the task's as well; whoever goes on from a teacher's skill is past it
-    bonuses = {} if own.get("needs_teacher") else theirs["method"].get("shape") or {}
+    # what makes a sparse reward learnable is the task's as well; whoever imitates a trained teacher first is past it
+    bonuses = {} if _imitates_first(own, phases) else theirs["method"].get("shape") or {}
     words += [_word(f"student.method.shape.{name}", hook) for name, hook in bonuses.items()]
     words += _critic_words(own["networks"], [(hook.get("params") or {}).get("group", "") for hook in bonuses.values()])
     if "init_std" in theirs["policy"]:
@@ -161,6 +161,12 @@ def _rl_words(config: Mapping[str, Any]) -> list[str]:
             words.append(_word(f"student.method.phases.{name}.mirror", model["mirror"]))
         words += [*_entropy_words(name, phase, model), *_bound_words(name, phase, model)]
     return words
+
+
+def _imitates_first(method: Mapping[str, Any], by_reward: Mapping[str, Any]) -> bool:
+    others = [phase for name, phase in method["phases"].items() if name not in by_reward]
+    moved = {name.partition(".")[0] for phase in others for name in phase["networks"]}
+    return bool(method.get("needs_teacher")) and STUDENT in moved
 
 
 def _critic_words(networks: Mapping[str, Any], rewarded: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ class Segment:
 
 
 class Minibatch:
-    """Part of a segment together with the networks; every forward pass is made once, when asked for.
+    """Part of a segment together with the networks; every forward pass is made when asked for, and kept.
 
     Split by step its tensors are (B, ...); split by world they are (T, n, ...).
     """
@@ -112,10 +112,10 @@ class Minibatch:
     def output(self, name: str) -> PolicyOutput:
         """Return what policy ``name`` does at each step, with gradients unless they are off."""
         # what was computed without gradients must not serve a loss that asks with them, and would get none
-        kept = self._outputs.get((name, True)) or self._outputs.get((name, torch.is_grad_enabled()))
-        if kept is None:
-            kept = self._outputs[name, torch.is_grad_enabled()] = self._unroll(name)
-        return kept
+        key = name, torch.is_grad_enabled() or (name, True) in self._outputs
+        if key not in self._outputs:
+            self._outputs[key] = self._unroll(name)
+        return self._outputs[key]
 
     def _unroll(self, name: str) -> PolicyOutput:
         policy = self.policy(name)

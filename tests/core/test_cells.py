@@ -27,7 +27,7 @@ from robodistill.cells.paired import compare
 from robodistill.cells.perform import FAILURE, Job, cell_job, perform, teacher_job
 from robodistill.cells.plan import Budget, Cell, methods_of
 from robodistill.cells.plan import plan as plan_seeds
-from robodistill.cells.plot import draw_differences, draw_scores
+from robodistill.cells.plot import MARKED, PLAIN, draw_differences, draw_scores
 from robodistill.cells.records import finished, read_records, write_records
 from robodistill.cells.table import Row
 from robodistill.cells.table import rows_of as rows_of_records
@@ -35,7 +35,6 @@ from robodistill.cells.watch import Watch
 from robodistill.cells.write import as_csv, write_results
 from robodistill.config import compose, groups
 from robodistill.losses import is_policy_gradient
-from robodistill.runs import RunFolder
 from robodistill.settings import RunConfig
 from robodistill_deploy.errors import RobodistillError
 from robodistill_deploy.resolve import resolve
@@ -223,7 +222,7 @@ def finish(cell: Cell, folder: Path, score: float, far: float, wall: float = 60.
     """Write what a finished cell leaves behind."""
     path = folder / "cells" / cell.name
     (path / "evaluation").mkdir(parents=True)
-    RunFolder(path).write_config({"seed": cell.seed})
+    (path / "config.yaml").write_text("provenance: {git: {commit: abc, changed: false}}")
     cost = {"wall_s": wall, "env_steps": 1000}
     (path / "summary.json").write_text(
         json.dumps({"status": "complete", "training": {"teacher": cost, "student": cost}})
@@ -268,8 +267,10 @@ def test_rows_have_intervals_over_seeds_ranks_and_the_teachers_cost(cells: list[
     low = as_markdown([replace(first, floor=10.5), replace(second, floor=10.5)], {}, {})
     assert "With seeds 0, 1, 2 it is below the task's floor of 10.5" in low
     paths = write_results([first, second], tmp_path / "out", {})
-    assert {p.suffix for p in paths} == {".md", ".csv", ".json", ".png"}
+    pictures = [f"methods_{TASK}.png", f"methods_{TASK}_differences.png"]
+    assert [p.name for p in paths] == ["methods.md", "methods.csv", "methods.json", *pictures]
     assert all(p.stat().st_size > 100 for p in paths)
+    assert re.findall(r"!\[.*\]\((.*)\)", paths[0].read_text()) == pictures
 
 
 def test_a_range_in_which_the_teacher_is_weak_does_not_decide_the_ranks(cells: list[Cell], tmp_path: Path) -> None:
@@ -314,20 +315,37 @@ def test_differences_are_paired_by_seed(cells: list[Cell], tmp_path: Path) -> No
     assert first.label == "dagger"
     found = compare([first, second])
     assert found is not None
-    assert (found.to, list(found.by_label), found.clear) == ("dagger", ["ppo_dr"], (1, 2))
+    assert (found.to, list(found.by_label), found.ranges) == ("dagger", ["ppo_dr"], ["train", "far"])
     train = found.by_label["ppo_dr"]["train"]
     assert train["mean"] == pytest.approx(-0.1)
     assert train["ci95"] == pytest.approx([-0.1, -0.1])
     assert train["each"] == pytest.approx({0: -0.1, 1: -0.1, 2: -0.1})
-    page = as_markdown([first, second], {}, {})
+    page = as_markdown([first, second], {}, {TASK: found})
     assert "### Differences to `dagger`" in page
-    assert "1 of 2. If nothing differed from `dagger`, chance alone would make about 0.1 of them bold." in page
+    assert "1 of 2. Chance alone would make about 0.1 bold if nothing differed from `dagger`." in page
     assert "| `ppo_dr` | **-0.100 (-0.100 to -0.100)** | +0.000 (+0.000 to +0.000) |" in page
-    assert "| `dagger` | **+0.100" in as_markdown([first, second], {}, {}, against="ppo_dr")
-    two = rows_of_records(cells[:4], records, tmp_path)
-    assert "Differences" not in as_markdown(two, {}, {})  # two seeds have no interval
+    other = compare([first, second], against="ppo_dr")
+    assert other is not None
+    assert "| `dagger` | **+0.100" in as_markdown([first, second], {}, {TASK: other})
+
+
+def test_rows_are_compared_where_they_can_be(cells: list[Cell], tmp_path: Path) -> None:
+    """With three seeds or more, of the same teachers; a seed that one of them lacks does not part them."""
+    for cell in cells:
+        finish(cell, tmp_path, 0.9, 0.5)
+    fourth = plan("ppo_dr", TASK, 3, Budget(1000))
+    records = {**finished(cells, tmp_path), fourth.name: replace(finished(cells, tmp_path)[cells[0].name])}
+    figures = records[cells[0].name].figures
+    records[fourth.name] = replace(
+        records[fourth.name], figures={k: {**v, "teacher_return": 20.0} for k, v in figures.items()}
+    )
+    assert compare(rows_of_records([*cells, fourth], records, tmp_path)) is not None
+    assert compare(rows_of_records(cells[:4], records, tmp_path)) is None  # two seeds have no interval
+    few = rows_of_records(cells[:5], records, tmp_path)
+    assert {row.label: row.seeds for row in few} == {"ppo_dr": 3, "dagger": 2}
+    assert compare(few, against="dagger") is None  # not silently with another row
     records[cells[1].name].figures["train"]["teacher_return"] = 12.0
-    assert "Differences" not in as_markdown(rows_of_records(cells, records, tmp_path), {}, {})  # of two teachers
+    assert compare(rows_of_records(cells, records, tmp_path)) is None  # of two teachers
 
 
 def test_every_seed_is_told_and_drawn(cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +378,7 @@ def test_wide_intervals_end_in_arrows_and_clear_differences_are_marked(
     train, far = drawn[0].axes
     assert [dots_of(train), dots_of(far)] == [[pytest.approx([0.7, 0.7, 0.95])], [pytest.approx([0.0, 0.0, 0.25])]]
     colors = [axes.lines[-1].get_color() for axes in (train, far)]
-    assert colors[0] != colors[1]  # only in training's range zero lies outside of the interval
+    assert colors == [MARKED, PLAIN]  # only in training's range zero lies outside of the interval
     arrows = [[line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] for axes in (train, far)]
     assert arrows == [[">"], ["<", ">"]]
 
@@ -402,6 +420,7 @@ def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
     records[cells[0].name].figures["far"]["score"] = None  # a teacher that does no better than nothing
     write_records(path, records)
     assert read_records(path) == records
+    assert {record.commit for record in records.values()} == {"abc"}
     there = rows_of_records(cells, read_records(path), tmp_path / "there")
     assert {row.label: row.seeds for row in there} == {"dagger": 2, "ppo_dr": 2}
     assert [repr(row.figures) for row in there] == [
@@ -409,6 +428,12 @@ def test_records_outlive_the_runs(cells: list[Cell], tmp_path: Path) -> None:
     ]
     (row,) = (row for row in there if row.label == cells[0].label)
     assert math.isnan(row.figures["far"]["score"]["mean"])
+
+
+def test_records_of_before_commits_were_kept_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "records.json"
+    path.write_text('{"a-cell": {"figures": {}, "wall_s": 1.0, "env_steps": 2, "made": "somewhere"}}')
+    assert read_records(path)["a-cell"].commit == ""
 
 
 def test_records_that_are_no_records_are_refused(tmp_path: Path) -> None:
@@ -568,7 +593,6 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     finish(bc, here, 0.5, 0.25)
     assert cli.main(["bench", "methods", *words, f"folder={here}", f"records={kept}"]) == 0
     assert set(read_records(kept)) == {bc.name}
-    assert read_records(kept)[bc.name].commit == RunFolder(here / "cells" / bc.name).commit()
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
     asked.clear()
     assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robodistill.cells.table import Row, ranges_of
+from robodistill.cells.table import Row, same_teachers
 from robodistill.evaluation.statistics import MIN_SEEDS, over_seeds
 
 
@@ -21,12 +21,6 @@ class Differences:
     by_label: dict[str, dict[str, dict[str, Any]]]
     """Label -> range -> {"mean", "ci95"} over seeds, and "each", by seed"""
 
-    @property
-    def clear(self) -> tuple[int, int]:
-        """Return how many differences have an interval without zero, and how many there are."""
-        found = [difference for row in self.by_label.values() for difference in row.values()]
-        return sum(map(without_zero, found)), len(found)
-
 
 def without_zero(difference: dict[str, Any]) -> bool:
     """Return whether zero lies outside of the interval; never where there is none."""
@@ -35,16 +29,16 @@ def without_zero(difference: dict[str, Any]) -> bool:
 
 
 def compare(rows: Sequence[Row], against: str = "") -> Differences | None:
-    """Compare the rows of one task with the one labelled ``against``, the first unless there.
+    """Compare the rows of one task with the one labelled ``against``; empty is the first with seeds enough.
 
-    None where fewer than two rows have seeds enough, or their teachers are not the same.
+    None where that row or all others have too few seeds, or where teachers differ.
     """
     measured = [row for row in rows if row.seeds >= MIN_SEEDS]
-    if len(measured) < 2 or len({row.teachers for row in measured}) > 1:
+    to = next((row for row in measured if against in ("", row.label)), None)
+    others = [row for row in measured if row is not to]
+    if to is None or not others or not same_teachers(measured):
         return None
-    to = next((row for row in measured if row.label == against), measured[0])
-    found = {row.label: _of_ranges(row, to) for row in measured if row is not to}
-    return Differences(to.label, ranges_of([to]), found)
+    return Differences(to.label, list(to.figures), {row.label: _of_ranges(row, to) for row in others})
 
 
 def _of_ranges(row: Row, to: Row) -> dict[str, dict[str, Any]]:

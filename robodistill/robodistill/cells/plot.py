@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ from robodistill.files import writing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PLAIN, _MARKED = "#3b6fb6", "#a83f4b"
+PLAIN, MARKED = "#3b6fb6", "#a83f4b"
 _MARGIN = 0.06
 """Of the width, beyond the outermost dot."""
 _HOW = "dots: seeds, stroke: their mean, line: its 95 % interval"
 
-Panel = Mapping[str, Mapping[str, Any]]
+Panel = Mapping[str, dict[str, Any]]
 """Label -> {"mean", "ci95", "each"}"""
 
 
@@ -35,14 +35,13 @@ def draw_scores(task: str, rows: Sequence[Row], path: Path) -> Path:
 def draw_differences(task: str, found: Differences, path: Path) -> Path:
     """Write what each row scores above the one that they are compared with; marked where that is clear."""
     panels = {name: {k: row[name] for k, row in found.by_label.items() if name in row} for name in found.ranges}
-    marked = {(name, k) for name, panel in panels.items() for k, value in panel.items() if without_zero(value)}
     words = f"score on {task} minus that of {found.to}, seed by seed; red: zero lies outside of the interval\n{_HOW}"
-    return _draw(panels, list(found.by_label), 0.0, words, path, marked)
+    return _draw(panels, list(found.by_label), 0.0, words, path, mark=without_zero)
 
 
 def _draw(
     panels: Mapping[str, Panel], labels: Sequence[str], reference: float, words: str, path: Path,
-    marked: Collection[tuple[str, str]] = (),
+    mark: Callable[[dict[str, Any]], bool] = lambda value: False,
 ) -> Path:  # fmt: skip
     from matplotlib.figure import Figure
 
@@ -55,7 +54,7 @@ def _draw(
         _limit(axes, [reference, *(x for value in panel.values() for x in value["each"].values() if math.isfinite(x))])
         for at, label in enumerate(labels):
             if label in panel:
-                _line(axes, at, panel[label], _MARKED if (name, label) in marked else _PLAIN)
+                _line(axes, at, panel[label], MARKED if mark(panel[label]) else PLAIN)
         axes.grid(axis="y", color="#eeeeee")
         axes.tick_params(labelsize="small")
     row[0].set_ylim(len(labels) - 0.4, -0.6)
@@ -68,7 +67,7 @@ def _draw(
 
 def _limit(axes: Axes, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
-    margin = _MARGIN * (high - low) or _MARGIN
+    margin = _MARGIN * (high - low if high > low else 1.0)
     axes.set_xlim(low - margin, high + margin)
 
 

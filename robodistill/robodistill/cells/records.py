@@ -29,7 +29,7 @@ class Record:
     made: str
     """What it ran on: processor and versions"""
     commit: str = ""
-    """The code that trained it, "+" where files were changed; empty where none is known"""
+    """The code with which its training began, "+" where files were changed; empty where none is known"""
 
 
 def read_records(path: Path) -> dict[str, Record]:

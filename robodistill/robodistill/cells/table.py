@@ -143,6 +143,17 @@ def _back(row: Row, name: str, seed: int) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
+def same_teachers(rows: Sequence[Row]) -> bool:
+    """Return whether the teachers of the rows returned the same wherever two rows have the same seed."""
+    found: dict[tuple[str, int], float] = {}
+    for row in rows:
+        for name, figures in row.figures.items():
+            for seed, back in figures["teacher_return"]["each"].items():
+                if not math.isclose(found.setdefault((name, seed), back), back, rel_tol=1e-3):
+                    return False
+    return True
+
+
 def in_order(rows: Iterable[Row], labels: Sequence[str]) -> list[Row]:
     """Return the rows, of each task in the order of ``labels``."""
     return [row for own in by_task(rows).values() for row in sorted(own, key=lambda row: labels.index(row.label))]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodistill.cells.page import Plots, as_markdown
+from robodistill.cells.page import as_markdown, differences_picture, scores_picture
 from robodistill.cells.paired import compare
 from robodistill.cells.plot import draw_differences, draw_scores
 from robodistill.cells.records import FIGURES
@@ -30,16 +30,12 @@ def write_results(rows: Sequence[Row], folder: Path, about: Mapping[str, Any], a
     table = folder / f"{NAME}.csv"
     write_text(table, as_csv(rows))
     measured = {task: own for task, own in by_task(rows).items() if any(row.seeds for row in own)}
-    plots = {task: _draw(task, own, folder, against) for task, own in measured.items()}
+    compared = {task: found for task, own in measured.items() if (found := compare(own, against))}
+    plots = [draw_scores(task, own, folder / scores_picture(task)) for task, own in measured.items()]
+    plots += [draw_differences(task, found, folder / differences_picture(task)) for task, found in compared.items()]
     page = folder / f"{NAME}.md"
-    write_text(page, as_markdown(rows, about, plots, against))
-    return [page, table, data, *(folder / name for own in plots.values() for name in own if name)]
-
-
-def _draw(task: str, rows: Sequence[Row], folder: Path, against: str) -> Plots:
-    found = compare(rows, against)
-    scores = draw_scores(task, rows, folder / f"{NAME}_{task}.png").name
-    return Plots(scores, draw_differences(task, found, folder / f"differences_{task}.png").name if found else "")
+    write_text(page, as_markdown(rows, about, compared))
+    return [page, table, data, *plots]
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -7,7 +7,8 @@ DreamWaQ (Nahrendra et al. 2023, arXiv 2301.10602) adds a sampled latent z(h) th
 foretell the next observation:  L = mse(v_hat, v) + mse(o_hat(v_hat, z), o') + beta KL(q(z|h) || N(0, I)).
 The estimate is deterministic; z is its mean on the robot.
 
-Deviation: what is estimated are the groups in ``policy.estimates`` as a whole, each quantity in its own deviations
+Deviations: the actor has a latent of the history beside the estimate, where walk-these-ways gives it the history
+itself. What is estimated are the groups in ``policy.estimates`` as a whole, each quantity in its own deviations
 over the worlds, so that none counts for its unit. Each DreamWaQ error is a mean, KL a sum over z and a mean over steps.
 """
 

@@ -42,7 +42,7 @@ def student(build: Build, *, start: str = "", init_std: float) -> Policy:
     if not config.min_std <= init_std <= config.max_std:
         bounds = f"[{config.min_std}, {config.max_std}]"
         raise RobodistillError(f"finetune: init_std {init_std} is outside the student's {bounds}; choose one within")
-    policy.config = replace(config, init_std=init_std)
+    policy.config = replace(config, init_std=min(init_std, config.init_std))
     policy.raw_log_std.data.clamp_(max=math.log(init_std))  # a head copied from the teacher has brought the teacher's
     return policy
 

@@ -118,6 +118,7 @@ def test_statistics_stand_still_before_the_student_is_exported(contract: ModuleT
         ({"takeover": {"studnet": 5}}, "collect.takeover: unknown driver 'studnet'"),
         ({"takeover": {"student": 0}}, "collect.takeover.student: must be above 0"),
         ({"takeover": {"student": 5}, "source": "buffer"}, "collect.source=buffer: its segments are of several"),
+        ({"takeover": {"student": 5}, "source": "file"}, "collect.source=file: its segments are of several"),
     ],
 )
 def test_a_takeover_of_nobody_is_refused(fields: dict[str, Any], message: str) -> None:

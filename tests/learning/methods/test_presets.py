@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
 
 from robodistill.cells.plan import methods_of
 from robodistill.config import compose, groups
 from robodistill.losses import is_policy_gradient
+from robodistill.methods.coefficient import Coefficient, steer
 from robodistill.settings import RunConfig
 from robodistill_deploy.resolve import resolve
 
@@ -26,7 +28,7 @@ def mistakes(own: Mapping[str, Any]) -> list[str]:
         found.append("statistics move until the export")
     params = own["networks"]["student"].get("params") or {}
     if own.get("needs_teacher") and params.get("head") != "trained" and params.get("init_std", 1.0) > 0.1:
-        found.append("a student that imitates drives with the noise of one that explores")
+        found.append("a student that imitates drives with the noise of one that explores")  # but for copy_head
     losses = [loss for phase in own["phases"].values() for loss in phase["losses"].values()]
     by_reward = any(is_policy_gradient(resolve(loss["type"])) for loss in losses)
     if not by_reward and any(map(_hides, losses)):  # with RL noise has a price
@@ -58,8 +60,19 @@ def test_the_check_finds_it(method: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["pi_distill", "opsd"])
-def test_a_coefficient_that_is_steered_never_falls_below_its_papers(method: str) -> None:
-    """Two roles of one network begin alike: a rule that lowers it then would have turned it off before they differ."""
+def test_roles_that_begin_alike_do_not_steer_their_coefficient_away(method: str) -> None:
     own = preset(method)
-    steer = own["phases"]["ppo"]["after"]["beta"]["params"]
-    assert steer["bounds"][0] == own["networks"]["beta"]["params"]["start"] == 0.25
+    beta = Coefficient(own["networks"]["beta"]["params"]["start"])
+    rule = own["phases"]["ppo"]["after"]["beta"]["params"]
+    for _ in range(500):
+        steer({"beta": beta}, {"kl_gap": torch.tensor(0.0)}, **rule)
+    assert float(beta.value) == 0.25
+    steer({"beta": beta}, {"kl_gap": torch.tensor(1.0)}, **rule)
+    assert float(beta.value) > 0.25
+
+
+@pytest.mark.parametrize(("method", "width"), [("estimator", 8), ("dreamwaq", 16), ("him", 16)])
+def test_the_actor_sees_more_of_the_history_than_estimates(method: str, width: int) -> None:
+    own = compose(["task=cartpole_balance", f"method@student.method={method}"], RunConfig)["student"]
+    given = own["method"]["networks"]["student"]["params"].get("out_dim", own["policy"]["encoder"]["out_dim"])
+    assert given == width

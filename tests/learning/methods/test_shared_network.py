@@ -194,8 +194,10 @@ def test_the_coefficient_follows_its_figure() -> None:
         "coefficient": "beta", "figure": "kl", "target": 0.1, "band": 1.5, "factor": 2.0, "bounds": (0.4, 3.0)
     }  # fmt: skip
     for kl, expected in ((0.16, 2.0), (0.14, 2.0), (0.07, 2.0), (0.06, 1.0), (0.0, 0.5), (0.0, 0.4), (9.0, 0.8)):
-        coefficient.steer(networks, {"kl": torch.tensor(kl)}, **rule)
+        metrics, before = {"kl": torch.tensor(kl)}, float(beta)
+        coefficient.steer(networks, metrics, **rule)
         assert float(beta) == pytest.approx(expected)
+        assert float(metrics["beta"]) == before  # the log has what the step was made with
     coefficient.steer(networks, {}, **rule)
     assert float(beta) == pytest.approx(0.8)
     with pytest.raises(RobodistillError, match="use more than 0"):

@@ -6,11 +6,15 @@ import csv
 import json
 import math
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from robodistill import cli
+from robodistill.bench import methods
 from robodistill.cells.records import FIGURES, read_records
 from robodistill.config import groups
 from robodistill.evaluation.statistics import over_seeds
@@ -21,12 +25,23 @@ TABLES = sorted(path.parent for path in (DOCS / "benchmarks").glob("*/methods.js
 assert TABLES, "no published table was found"
 
 
+def published() -> list[list[str]]:
+    """Return the words of the commands that the docs print the tables with."""
+    text = (DOCS / "benchmark-methods.md").read_text().replace("\\\n", " ")
+    (names,) = re.findall(r"^for name in (.*); do$", text, flags=re.MULTILINE)
+    lines = re.findall(r"^ *(robodistill bench methods .* records=.*)$", text, flags=re.MULTILINE)
+    each = [line.replace("$name", name) for line in lines for name in (names.split() if "$name" in line else [""])]
+    return [shlex.split(line)[1:] for line in each]
+
+
 def rows_in(folder: Path) -> list[dict[str, Any]]:
     return json.loads((folder / "methods.json").read_text())["rows"]
 
 
-def test_methods_without_a_record_are_called_experimental() -> None:
-    measured = {name.split("-")[1] for name in RECORDS}
+def test_methods_without_a_row_are_called_experimental() -> None:
+    variants = " ".join(str(json.loads((folder / "methods.json").read_text())["about"]) for folder in TABLES)
+    teachers = set(re.findall(r"method@teacher\.method=(\w+)", variants))
+    measured = {row["label"] for folder in TABLES for row in rows_in(folder)} | teachers
     (said,) = re.findall(r"are experimental: (.*)\.\n", (DOCS / "methods.md").read_text())
     experimental = set(re.findall(r"`(\w+)`", said))
     # `ppo` trains the teacher of every cell
@@ -71,6 +86,32 @@ def test_the_table_to_choose_by_says_what_was_measured() -> None:
             scores = {name: found["score"]["mean"] for name, found in figures.items()}
             train = scores.pop("train")
             assert cell.strip() == f"{train:.2f}, {sum(scores.values()) / len(scores):.2f}", (method, task)
+
+
+def test_no_record_is_left_over() -> None:
+    assert {name for folder in TABLES for row in rows_in(folder) for name in row["cells"].values()} == set(RECORDS)
+
+
+def test_every_table_has_its_command() -> None:
+    made = sorted(word.partition("=")[2] for words in published() for word in words if word.startswith("out="))
+    assert made == sorted(f"docs/benchmarks/{folder.name}" for folder in TABLES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("words", published(), ids=lambda words: words[-1])
+def test_the_published_command_prints_the_published_page(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And trains nothing: a preset that changed since is a cell without a record."""
+    monkeypatch.chdir(DOCS.parent)
+    monkeypatch.setattr(methods, "perform", lambda jobs, at_once, say: pytest.fail(f"{jobs}") if jobs else [])
+    records = tmp_path / "records.json"
+    shutil.copy(DOCS / "benchmarks/records.json", records)
+    (out,) = (DOCS.parent / word.partition("=")[2] for word in words if word.startswith("out="))
+    kept = [word for word in words if word.partition("=")[0] not in ("out", "records")]
+    assert cli.main([*kept, f"records={records}", f"out={tmp_path / 'out'}", f"folder={tmp_path / 'cells'}"]) == 0
+    for name in ("methods.md", "methods.csv", "methods.json"):
+        assert (tmp_path / "out" / name).read_text() == (out / name).read_text()
 
 
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)

@@ -83,7 +83,7 @@ def test_the_table_to_choose_by_says_what_was_measured() -> None:
             if figures is None:
                 assert cell.strip() == "–"
                 continue
-            scores = {name: found["score"]["mean"] for name, found in figures.items()}
+            scores = {name: found["score"]["mean"] for name, found in figures.items() if name != "far"}
             train = scores.pop("train")
             assert cell.strip() == f"{train:.2f}, {sum(scores.values()) / len(scores):.2f}", (method, task)
 

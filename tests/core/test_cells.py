@@ -76,6 +76,15 @@ def test_every_method_gets_the_same_steps() -> None:
     assert alone.teacher == taught.teacher
 
 
+def test_steps_of_a_stage_among_the_words_count_for_all_alike() -> None:
+    """A longer stage of the student is more steps for whoever needs no teacher too."""
+    budget = Budget(words=("student.total_steps=700000", "teacher.total_steps=300000"))
+    alone, taught = config_of(plan("ppo_dr", TASK, 0, budget)), config_of(plan("dagger", TASK, 0, budget))
+    assert alone["student"]["total_steps"] == 1_000_000
+    assert (taught["teacher"]["total_steps"], taught["student"]["total_steps"]) == (300_000, 700_000)
+    assert alone["teacher"] == taught["teacher"]
+
+
 def test_without_steps_the_recipe_decides() -> None:
     recipe = compose([f"task={TASK}"], RunConfig)
     whole = recipe["teacher"]["total_steps"] + recipe["student"]["total_steps"]

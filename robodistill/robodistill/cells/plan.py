@@ -104,10 +104,9 @@ def plan(method: str, task: str, seeds: Sequence[int], budget: Budget, variant: 
     student = before["student"]["method"]
     if "student" not in student.get("networks", {}):
         raise RobodistillError(f"method {method!r} trains no student; leave it out of methods=")
-    words = (
-        *chosen, *_rl_words(before), *_budget_words(before, budget),
-        f"evaluate.ranges=[{','.join(_ranges(before, budget))}]", *budget.words,
-    )  # fmt: skip
+    ranges = f"evaluate.ranges=[{','.join(_ranges(before, budget))}]"
+    # last, for it is made of what further words say of the steps
+    words = (*chosen, *_rl_words(before), ranges, *budget.words, *_budget_words(before, budget))
     composed = compose(words, RunConfig)
     decode(RunConfig, composed)
     needs_teacher = bool(student.get("needs_teacher"))

@@ -217,7 +217,7 @@ def test_what_cannot_be_measured_is_named_at_once() -> None:
             cells_of(settings)
     wrong: list[dict[str, Any]] = [{"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}]
     for bad in wrong:
-        with pytest.raises(RobodistillError, match="bench methods"):
+        with pytest.raises(RobodistillError, match="jobs must be at least 1"):
             Settings((TASK,), **bad)
     unless_given = methods_of((), groups()["method"])
     assert {"dagger", "ppo_dr", "ppo_asym"} <= set(unless_given)
@@ -389,7 +389,7 @@ def test_wide_intervals_end_in_arrows_and_clear_differences_are_marked(
     colors = [axes.lines[-1].get_color() for axes in (train, far)]
     assert colors == [MARKED, PLAIN]  # only in training's range zero lies outside of the interval
     arrows = [[line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] for axes in (train, far)]
-    assert arrows == [[">"], ["<", ">"]]
+    assert arrows == [[], ["<", ">"]]  # what lies not far beyond the dots is shown
 
 
 def dots_of(axes: Axes) -> list[list[float]]:
@@ -583,7 +583,7 @@ def test_two_names_for_one_cell_run_it_once(
     path = tmp_path / "variants.yaml"
     path.write_text("one: {method: dagger}\ntwo: {method: dagger}\n")
     folder = tmp_path / "cells"
-    assert cli.main(["bench", "methods", f"tasks={TASK}", f"variants={path}", "seeds=0", f"folder={folder}"]) == 0
+    assert cli.main(["bench", "methods", f"tasks={TASK}", f"variants={path}", "seeds=0", f"folder={folder}"]) == 2
     assert [job.words[0] for job in asked] == ["train", "pipeline"]
     assert "1 cells" in capsys.readouterr().err
     page = (folder / "methods.md").read_text()
@@ -600,11 +600,14 @@ def test_what_is_on_record_is_not_measured_again_and_what_was_finished_gets_ther
     bc, dagger = cells_of(Settings((TASK,), ("bc", "dagger"), seeds=(0,)))
     here, there, kept = tmp_path / "here", tmp_path / "there", tmp_path / "kept.json"
     finish(bc, here, 0.5, 0.25)
-    assert cli.main(["bench", "methods", *words, f"folder={here}", f"records={kept}"]) == 0
+    assert cli.main(["bench", "methods", *words, f"folder={here}", f"records={kept}"]) == 2
+    assert "1 results are missing" in capsys.readouterr().err
     assert set(read_records(kept)) == {bc.name}
+    kept.write_text(kept.read_text().rstrip())
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
     asked.clear()
-    assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 0
+    assert cli.main(["bench", "methods", *words, f"folder={there}", f"records={kept}"]) == 2
+    assert not kept.read_text().endswith("\n")  # with nothing to add it is left alone
     assert [job.folder.name for job in asked] == [dagger.teacher, dagger.name]
     assert "| `bc` | 0.500 |" in (there / "methods.md").read_text()
     assert "2 cells, 1 of them done before" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """How methods compare on equal terms: the same tasks, seeds, teachers and number of environment steps.
 
-  robodistill bench methods tasks=dmc_pendulum,dmc_finger jobs=2 out=docs/benchmarks
+  robodistill bench methods tasks=dmc_pendulum,dmc_finger jobs=2 out=runs/compared
   robodistill bench methods tasks=go2_flat methods=ppo_dr,ppo_asym,dagger
   robodistill bench methods tasks=pendulum_swingup variants=benchmarks/ablations/hib.yaml
 
@@ -15,7 +15,8 @@ Keys    tasks=a,b               what to train on
         folder=runs/bench_methods    the cells: what is there is not done again, what was interrupted goes on
         records=<file.json>     results of finished cells, which are skipped, also on another machine; unless given,
                                 records.json in out=
-        against=ppo_dr          the row that the page compares all others with, seed by seed; unless given, the first
+        against=ppo_dr          the row that the page compares all others with, seed by seed; unless given, the best, or
+                                the first of variants=
         out=<folder>            where methods.md, methods.csv, methods.json and plots go; folder= unless given
         commands=true           measure nothing, print a command for each cell: `robodistill pipeline` with the settings
                                 that the benchmark gives the method, to train, export and report by hand
@@ -77,11 +78,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         if self.jobs < 1 or self.steps < 0:
-            raise RobodistillError("bench methods: jobs must be at least 1, steps at least 0")
+            raise RobodistillError("jobs must be at least 1, steps at least 0")
         if self.methods and self.variants:
-            raise RobodistillError("bench methods: methods= and variants= exclude each other; leave one out")
+            raise RobodistillError("methods= and variants= exclude each other; leave one out")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise RobodistillError(f"bench methods: seeds must differ, and be at least one, got {list(self.seeds)}")
+            raise RobodistillError(f"seeds must differ, and be at least one, got {list(self.seeds)}")
 
 
 def variants_of(settings: Settings, words: Sequence[str]) -> dict[str, Variant]:
@@ -150,12 +151,17 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
         say(f"{row.task:<20} {row.rank or '-':>3} {row.label:<16} {told or 'no result'}")
     for path in paths:
         say(str(path))
+    failed = sum(len(row.failures) for row in rows)
+    if failed:
+        raise RobodistillError(f"bench methods: {failed} results are missing; {out / 'methods.md'} says why")
 
 
 def _noted(path: Path, found: Mapping[str, Record]) -> dict[str, Record]:
     """Add ``found`` to the records in a file, which other calls may have added to, and return them all."""
-    records = {**read_records(path), **found}
-    write_records(path, records)
+    there = read_records(path)
+    records = {**there, **found}
+    if records != there:
+        write_records(path, records)
     return records
 
 

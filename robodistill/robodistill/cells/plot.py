@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PLAIN, MARKED = "#3b6fb6", "#a83f4b"
-_MARGIN = 0.06
-"""Of the width, beyond the outermost dot."""
-_HOW = "dots: seeds, stroke: their mean, line: its 95 % interval"
+_MARGIN, _BESIDE = 0.06, 0.5
+"""Of the dots' width: what stays empty at the edges, and how far intervals are shown beyond the dots."""
+_HOW = "dots: seeds, stroke: their mean, line: its 95 % interval, arrow: it goes on; each panel has its own scale"
 
 Panel = Mapping[str, dict[str, Any]]
 """Label -> {"mean", "ci95", "each"}"""
@@ -35,7 +35,7 @@ def draw_scores(task: str, rows: Sequence[Row], path: Path) -> Path:
 def draw_differences(task: str, found: Differences, path: Path) -> Path:
     """Write what each row scores above the one that they are compared with; marked where that is clear."""
     panels = {name: {k: row[name] for k, row in found.by_label.items() if name in row} for name in found.ranges}
-    words = f"score on {task} minus that of {found.to}, seed by seed; red: zero lies outside of the interval\n{_HOW}"
+    words = f"score on {task} minus that of '{found.to}', seed by seed; red: zero lies outside of the interval\n{_HOW}"
     return _draw(panels, list(found.by_label), 0.0, words, path, mark=without_zero)
 
 
@@ -51,7 +51,7 @@ def _draw(
     for (name, panel), axes in zip(panels.items(), row, strict=True):
         axes.set_title(name, fontsize="medium")
         axes.axvline(reference, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
-        _limit(axes, [reference, *(x for value in panel.values() for x in value["each"].values() if math.isfinite(x))])
+        _limit(axes, reference, list(panel.values()))
         for at, label in enumerate(labels):
             if label in panel:
                 _line(axes, at, panel[label], MARKED if mark(panel[label]) else PLAIN)
@@ -65,18 +65,24 @@ def _draw(
     return path
 
 
-def _limit(axes: Axes, values: Sequence[float]) -> None:
-    low, high = min(values), max(values)
-    margin = _MARGIN * (high - low if high > low else 1.0)
-    axes.set_xlim(low - margin, high + margin)
+def _limit(axes: Axes, reference: float, values: Sequence[Mapping[str, Any]]) -> None:
+    """Show all dots, and of intervals what lies within half of the dots' width beside them."""
+    dots = [reference, *(x for value in values for x in value["each"].values() if math.isfinite(x))]
+    ends = [x for value in values for x in value["ci95"] if math.isfinite(x)]
+    low, high = min(dots), max(dots)
+    width = high - low if high > low else 1.0
+    low, high = max(low - _BESIDE * width, min([low, *ends])), min(high + _BESIDE * width, max([high, *ends]))
+    axes.set_xlim(low - _MARGIN * width, high + _MARGIN * width)
 
 
 def _line(axes: Axes, at: float, value: Mapping[str, Any], color: str) -> None:
-    """Draw one row in one panel; an arrow at the edge where its interval is wider than all that was measured."""
-    edges = axes.get_xlim()
+    """Draw one row in one panel, with an arrow where its interval goes on beyond the edge."""
+    low, high = axes.get_xlim()
+    inside = 0.015 * (high - low)
     axes.plot(value["ci95"], [at, at], color=color, linewidth=1.0, alpha=0.5)
-    for end, edge, arrow, outside in zip(value["ci95"], edges, "<>", (-1.0, 1.0), strict=True):
-        if outside * (end - edge) > 0.0:
-            axes.plot(edge, at, arrow, color=color, markersize=4, alpha=0.5, clip_on=False)
+    if value["ci95"][0] < low:
+        axes.plot(low + inside, at, "<", color=color, markersize=4)
+    if value["ci95"][1] > high:
+        axes.plot(high - inside, at, ">", color=color, markersize=4)
     axes.plot(list(value["each"].values()), [at] * len(value["each"]), "o", color=color, markersize=2.5)
     axes.plot(value["mean"], at, "|", color=color, markersize=9, markeredgewidth=2.2)

@@ -217,7 +217,7 @@ def test_what_cannot_be_measured_is_named_at_once() -> None:
             cells_of(settings)
     wrong: list[dict[str, Any]] = [{"jobs": 0}, {"steps": -1}, {"seeds": (1, 1)}, {"seeds": ()}]
     for bad in wrong:
-        with pytest.raises(RobodistillError, match="must differ|must be at least 1"):
+        with pytest.raises(RobodistillError, match=r"must differ|must be at least 1"):
             Settings((TASK,), **bad)
     unless_given = methods_of((), groups()["method"])
     assert {"dagger", "ppo_dr", "ppo_asym"} <= set(unless_given)

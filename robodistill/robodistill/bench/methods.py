@@ -153,7 +153,7 @@ def measure_words(words: Sequence[str], settings: Settings, say: Callable[[str],
         say(str(path))
     failed = sum(len(row.failures) for row in rows)
     if failed:
-        raise RobodistillError(f"bench methods: {failed} results are missing; {out / 'methods.md'} says why")
+        raise RobodistillError(f"bench methods: results missing: {failed}; {out / 'methods.md'} says why")
 
 
 def _noted(path: Path, found: Mapping[str, Record]) -> dict[str, Record]:

@@ -81,10 +81,11 @@ class Cell:
 
 def methods_of(names: Sequence[str], known: Mapping[str, Path]) -> list[str]:
     """Return the methods to measure: those named, or all that train a student live."""
+    fit = [name for name in sorted(known) if _trains_student(name, known)]
     for name in names:
         if name not in known:
-            raise RobodistillError(f"methods: {unknown('method', name, known)}")
-    return list(names) or [name for name in sorted(known) if _trains_student(name, known)]
+            raise RobodistillError(f"bench methods: {unknown('method', name, fit)}")
+    return list(names) or fit
 
 
 def _trains_student(name: str, known: Mapping[str, Path]) -> bool:

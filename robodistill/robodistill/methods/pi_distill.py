@@ -12,8 +12,8 @@ One network in two roles (``methods.shared``); k_T = KL(T || S), k_S = KL(S || T
 The paper's are language models: sampled groups stand for a critic, and its teacher is good at once, being the same
 model with a longer prompt. Here GAE has a critic on all groups, and in ``opsd`` the teacher must drive a part, or
 nothing would train its privileged columns. The divergence stands in the reward (go where the student can follow) and in
-the loss (act there as it does). beta is steered to a target divergence, from the
-paper's 0.25 upwards; k is per action dimension.
+the loss (act there as it does). beta is steered to a target divergence, from the paper's 0.25 upwards; k is per action
+dimension.
 """
 
 from __future__ import annotations
